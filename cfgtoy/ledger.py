@@ -1,0 +1,114 @@
+"""What was measured: one line under a worked cell, and one row of the book's ledger.
+
+``measured(...)`` is the last expression of a cell that checks a statement. It prints the figure with its
+verdict, and carries the same as data, so that the book's appendix is collected from the executed chapters
+and never typed. The module needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+__all__ = ["MIME", "Measurement", "below", "measured"]
+
+MIME = "application/vnd.cfgtoy.measurement+json"
+"""The media type under which a cell's output carries its measurement."""
+
+Verdict = Literal["holds", "holds with a caveat", "fails as stated"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured statement; what a notebook shows and the ledger collects.
+
+    Attributes:
+        what: The quantity that was measured, in words.
+        figure: The measured value as text, already rounded.
+        verdict: ``"holds"``, ``"holds with a caveat"`` or ``"fails as stated"``.
+        caveat: The condition under which it holds, or what happens instead; may be empty.
+    """
+
+    what: str
+    figure: str
+    verdict: Verdict
+    caveat: str = ""
+
+    def __str__(self) -> str:
+        tail = f" ({self.caveat})" if self.caveat else ""
+        return f"{self.what}: {self.figure} → {self.verdict}{tail}"
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"text/plain": str(self), MIME: asdict(self)}
+
+
+def measured(what: str, figure: Any, holds: bool, caveat: str = "", *, digits: int = 3) -> Measurement:
+    """State what a cell measured and whether the claim under test survived it.
+
+    Args:
+        what: The quantity, in words: ``"variance of the ODE's samples at γ = 3"``.
+        figure: A number, a 0-d array or tensor, a sequence of them, a mapping from names to them, or text
+            that is shown as it is (see `below`). Numbers are rounded to ``digits`` significant digits, so
+            that the printed line is the same on another processor.
+        holds: Whether the claim holds. Give a comparison with a tolerance, not a constant.
+        caveat: When it holds only on a condition, the condition; when it fails, what happens instead.
+        digits: Significant digits, at least 1.
+
+    Returns:
+        The measurement. Its verdict is ``"holds"``, ``"holds with a caveat"`` where ``caveat`` is given, or
+        ``"fails as stated"`` where ``holds`` is false.
+
+    Raises:
+        ValueError: if ``what`` is empty, ``digits`` is below 1, or a number is not finite.
+    """
+    if not what.strip():
+        raise ValueError("what: got an empty text; it takes the quantity that was measured, in words")
+    if digits < 1:
+        raise ValueError(f"digits: got {digits}; it takes an integer of at least 1")
+    verdict: Verdict = "fails as stated"
+    if bool(holds):
+        verdict = "holds with a caveat" if caveat else "holds"
+    return Measurement(what.strip(), _text(figure, digits), verdict, caveat.strip())
+
+
+def below(value: Any, bound: float) -> str:
+    """A rounding error as text that does not change with the processor: ``"below 1e-06"``.
+
+    Args:
+        value: The measured size, a number or a 0-d array or tensor.
+        bound: The bound it is held against.
+
+    Returns:
+        ``"below <bound>"``, or the value and the bound it misses. Test ``value < bound`` for the verdict.
+    """
+    number = float(value)
+    return f"below {bound:g}" if number < bound else f"{number:.1e}, not below {bound:g}"
+
+
+def _text(figure: Any, digits: int) -> str:
+    """The figure as text: numbers rounded, sequences and mappings entry by entry."""
+    if isinstance(figure, str):
+        return figure
+    if isinstance(figure, bool):
+        return "yes" if figure else "no"
+    if isinstance(figure, Mapping):
+        return ", ".join(f"{key} {_text(value, digits)}" for key, value in figure.items())
+    if hasattr(figure, "tolist"):  # a tensor or an array
+        figure = figure.tolist()
+        return _text(figure, digits)
+    if isinstance(figure, Iterable):
+        return ", ".join(_text(value, digits) for value in figure)
+    number = float(figure)
+    if not math.isfinite(number):
+        raise ValueError(f"figure: got {number}; it takes finite numbers")
+    if isinstance(figure, int):
+        return str(figure)
+    rounded = float(f"{number:.{digits - 1}e}") + 0.0  # + 0.0 turns −0 into 0
+    if not 1e-4 <= abs(rounded) < 1e6:
+        return f"{rounded:.{digits}g}"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:.{places}f}"

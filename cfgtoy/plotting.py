@@ -1,0 +1,335 @@
+"""The book's one figure style.
+
+Colours are told apart by colour-blind readers, each class also has a marker of its own, the background is
+transparent, and the ink is a grey that reads on white and on black. `show` gives every figure the text that
+a screen reader speaks. Nothing else in the package imports this module, nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+__all__ = [
+    "INK",
+    "class_colors",
+    "density",
+    "field",
+    "grid_points",
+    "label",
+    "scatter",
+    "show",
+    "subplots",
+    "to_png",
+    "use_style",
+]
+
+INK = "#707070"
+"""Axes, ticks and text: 4.9:1 on white, 3.8:1 on #121212 (the book's pages lighten figures in dark mode)."""
+
+class_colors: tuple[str, ...] = (
+    "#0072b2",  # blue
+    "#d55e00",  # vermilion
+    "#009e73",  # green
+    "#cc79a7",  # purple
+    "#e69f00",  # orange
+    "#56b4e9",  # sky
+    "#8c8c8c",  # grey, where the palette has black
+    "#b3a100",  # the palette's yellow, darkened so that it shows on white
+)
+"""Okabe and Ito's palette [Okabe & Ito 2008], in the order in which classes take them."""
+
+_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+_PIXELS_PER_INCH = 100  # of the page; the image has twice as many
+_Extent = float | tuple[float, float, float, float]
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults to the book's style. Call once, at the top of a chapter."""
+    mpl.rcParams.update(
+        {
+            "axes.edgecolor": INK,
+            "axes.labelcolor": INK,
+            "axes.labelsize": 11,
+            "axes.prop_cycle": mpl.cycler(color=class_colors),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlecolor": INK,
+            "axes.titlesize": 11,
+            "figure.constrained_layout.use": True,
+            "figure.dpi": _PIXELS_PER_INCH,
+            "figure.facecolor": "none",
+            "figure.figsize": (4.8, 3.2),
+            "axes.facecolor": "none",
+            "font.size": 11,
+            "grid.alpha": 0.25,
+            "grid.color": INK,
+            "image.cmap": "viridis",
+            "legend.fontsize": 10,
+            "legend.frameon": False,
+            "legend.labelcolor": INK,
+            "lines.linewidth": 2.0,
+            "savefig.dpi": 2 * _PIXELS_PER_INCH,
+            "savefig.facecolor": "none",
+            "text.color": INK,
+            "xtick.color": INK,
+            "xtick.labelsize": 10,
+            "ytick.color": INK,
+            "ytick.labelsize": 10,
+        }
+    )
+
+
+def subplots(
+    columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = None, **kwargs: Any
+) -> Any:
+    """Axes in the book's sizes, which keep their text readable on a phone.
+
+    Args:
+        columns: Panels side by side, 1 to 3; with more, the text is too small on a phone.
+        rows: Panels above each other.
+        size: Width and height of the whole figure in inches, 100 page pixels each. By default 4.8 × 3.2 for
+            one panel, and panels of about 2.3 × 2.5 otherwise.
+        **kwargs: Given on to `matplotlib.pyplot.subplots`.
+
+    Returns:
+        The figure, and the axes as `matplotlib.pyplot.subplots` gives them.
+
+    Raises:
+        ValueError: if ``columns`` is not 1, 2 or 3.
+    """
+    if columns not in (1, 2, 3):
+        raise ValueError(f"columns: got {columns}; it takes 1, 2 or 3")
+    if size is None:
+        width, height = {1: (4.8, 3.2), 2: (6.0, 2.9), 3: (6.8, 2.5)}[columns]
+        size = (width, height * rows)
+    return plt.subplots(rows, columns, figsize=size, layout="constrained", **kwargs)
+
+
+def grid_points(extent: _Extent, n: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """A square grid over ``extent``, as points for a density and as axes for matplotlib.
+
+    Args:
+        extent: Half the side of a square about the origin, or ``(x0, x1, y0, y1)``.
+        n: Points a side.
+
+    Returns:
+        Points ``(n * n, 2)``, float32, rows of constant y one after the other; the n values of x; of y.
+    """
+    x0, x1, y0, y1 = (-extent, extent, -extent, extent) if isinstance(extent, int | float) else extent
+    xs, ys = torch.linspace(x0, x1, n), torch.linspace(y0, y1, n)
+    yy, xx = torch.meshgrid(ys, xs, indexing="ij")  # (n, n) each
+    return torch.stack([xx.reshape(-1), yy.reshape(-1)], dim=-1), xs.numpy(), ys.numpy()
+
+
+def density(
+    ax: Axes,
+    log_density: Callable[[Tensor], Tensor],
+    *,
+    extent: _Extent = 4.0,
+    n: int = 160,
+    color: str = class_colors[0],
+    mass: Sequence[float] = (0.95, 0.8, 0.6, 0.4, 0.2),
+    fill: bool = True,
+) -> None:
+    """Draw a 2-D density by the regions of highest density that hold given shares of its mass.
+
+    The shares are counted on the grid, so the density need not be normalised.
+
+    Args:
+        ax: Where to draw.
+        log_density: Points ``(m, 2)`` to log density ``(m,)``, up to a constant.
+        extent: Half the side of a square about the origin, or ``(x0, x1, y0, y1)``.
+        n: Grid points a side.
+        color: One hue; denser regions are more opaque.
+        mass: Shares of the mass in (0, 1), the largest region first.
+        fill: Filled regions, or outlines.
+
+    Raises:
+        ValueError: if ``log_density`` gives a shape other than ``(m,)``, or NaN.
+    """
+    points, xs, ys = grid_points(extent, n)
+    with torch.no_grad():
+        values = log_density(points)  # (n*n,)
+    if values.shape != (n * n,):
+        raise ValueError(f"log_density: gave shape {tuple(values.shape)}; it should give ({n * n},)")
+    if torch.isnan(values).any():
+        raise ValueError("log_density: gave NaN; it should give numbers (−inf for a density of zero)")
+    p = torch.exp(values.double() - values.double().max()).reshape(n, n).numpy()  # highest is 1
+    ranked = np.sort(p, axis=None)[::-1]
+    held = np.cumsum(ranked) / ranked.sum()
+    levels = sorted({float(ranked[min(np.searchsorted(held, m), ranked.size - 1)]) for m in mass})
+    rgb = to_rgb(color)
+    if fill:
+        shades = [(*rgb, a) for a in np.linspace(0.14, 0.85, len(levels))]
+        ax.contourf(xs, ys, p, levels=[*levels, 1.0 + 1e-9], colors=shades)
+    else:
+        ax.contour(xs, ys, p, levels=levels, colors=[color], linewidths=1.2)
+    _square(ax, xs, ys)
+
+
+def field(
+    ax: Axes,
+    vectors: Callable[[Tensor], Tensor],
+    *,
+    extent: _Extent = 4.0,
+    n: int = 15,
+    color: str = INK,
+    longest: float | None = None,
+) -> float:
+    """Draw a 2-D vector field as arrows.
+
+    Args:
+        ax: Where to draw.
+        vectors: Points ``(m, 2)`` to vectors ``(m, 2)``.
+        extent: Half the side of a square about the origin, or ``(x0, x1, y0, y1)``.
+        n: Arrows a side.
+        color: Of the arrows.
+        longest: The length that fills one grid step; longer arrows are cut to it. By default the 95th
+            percentile of the lengths. Give one panel's value to the next for arrows that compare.
+
+    Returns:
+        The value of ``longest`` that was used.
+
+    Raises:
+        ValueError: if ``vectors`` gives a shape other than ``(m, 2)``.
+    """
+    points, xs, ys = grid_points(extent, n)
+    arrows = vectors(points).detach()  # (n*n, 2)
+    if arrows.shape != points.shape:
+        raise ValueError(f"vectors: gave shape {tuple(arrows.shape)}; it should give {tuple(points.shape)}")
+    u = arrows.double().numpy()
+    length = np.linalg.norm(u, axis=1)
+    if longest is None:
+        longest = max(float(np.quantile(length, 0.95)), 1e-12)
+    step = 0.95 * float(xs[1] - xs[0])
+    u = u * (step / np.maximum(length, longest))[:, None]
+    ax.quiver(
+        points[:, 0].numpy(), points[:, 1].numpy(), u[:, 0], u[:, 1],
+        angles="xy", scale_units="xy", scale=1.0, color=color, width=0.006, pivot="mid",
+    )  # fmt: skip
+    _square(ax, xs, ys)
+    return longest
+
+
+def scatter(
+    ax: Axes,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    size: float = 6.0,
+    alpha: float = 0.6,
+    color: str | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Draw points; each class has its colour and its marker.
+
+    Args:
+        ax: Where to draw.
+        x: Points ``(n, 2)``.
+        y: Classes ``(n,)``, int64; without them all points look alike.
+        size: Area of a marker, in square points.
+        alpha: Opacity, 0 to 1.
+        color: One colour for all, instead of the classes'.
+        names: A legend entry for each class.
+
+    Raises:
+        ValueError: if ``x`` is not ``(n, 2)`` or ``y`` does not have n entries.
+    """
+    if x.ndim != 2 or x.shape[1] != 2:
+        raise ValueError(f"x: got shape {tuple(x.shape)}; it takes (n, 2)")
+    if y is not None and y.shape != x.shape[:1]:
+        raise ValueError(f"y: got shape {tuple(y.shape)}; it takes ({x.shape[0]},), one class a point")
+    points = x.detach().cpu().numpy()
+    classes = np.zeros(len(points), dtype=int) if y is None else y.detach().cpu().numpy()
+    for c in np.unique(classes):
+        mine = points[classes == c]
+        ax.scatter(
+            mine[:, 0], mine[:, 1], s=size, alpha=alpha, linewidths=0, zorder=2,
+            color=color or class_colors[c % len(class_colors)], marker=_MARKERS[c % len(_MARKERS)],
+            label=names[c] if names is not None else None,
+        )  # fmt: skip
+    if names is not None:
+        ax.legend(markerscale=math.sqrt(36.0 / size), handletextpad=0.2)
+    ax.set_aspect("equal")
+
+
+def label(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
+    """Name the axes, with units, and the panel. What is left empty stays as it is."""
+    if x:
+        ax.set_xlabel(x)
+    if y:
+        ax.set_ylabel(y)
+    if title:
+        ax.set_title(title)
+
+
+def show(fig: Figure, *, alt: str, colors: int = 256) -> None:
+    """Show a figure in a notebook, with the text that stands for it where it cannot be seen, and close it.
+
+    Args:
+        fig: The figure.
+        alt: What a reader should take from it, in a sentence or two: the message, not "a plot of".
+        colors: Colours of the palette that the image is reduced to, 2 to 256.
+
+    Raises:
+        ValueError: if ``alt`` says too little to stand for a figure.
+    """
+    from IPython.display import display
+
+    if len(alt.split()) < 4:
+        raise ValueError(f"alt: got {alt!r}; it takes a sentence that says what the figure shows")
+    width = round(fig.get_size_inches()[0] * _PIXELS_PER_INCH)
+    png = base64.b64encode(to_png(fig, colors=colors)).decode()
+    display(
+        {"image/png": png, "text/plain": f"Figure: {alt}"},
+        metadata={"image/png": {"alt": alt, "width": width}},
+        raw=True,
+    )
+
+
+def to_png(fig: Figure, *, colors: int = 256, dpi: float = 2 * _PIXELS_PER_INCH) -> bytes:
+    """Draw a figure as a small PNG with a palette and a transparent background, and close it.
+
+    Args:
+        fig: The figure.
+        colors: Colours of the palette, 2 to 256.
+        dpi: Pixels an inch of the figure.
+
+    Returns:
+        The image file's bytes.
+
+    Raises:
+        ValueError: if ``colors`` is outside [2, 256].
+    """
+    if not 2 <= colors <= 256:
+        raise ValueError(f"colors: got {colors}; it takes an integer from 2 to 256")
+    raw = io.BytesIO()
+    fig.savefig(raw, format="png", dpi=dpi, transparent=True)
+    plt.close(fig)
+    image = Image.open(raw).convert("RGBA")
+    small = io.BytesIO()
+    image.quantize(colors, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
+    return small.getvalue()
+
+
+def _square(ax: Axes, xs: np.ndarray, ys: np.ndarray) -> None:
+    """Equal units on both axes, cut to the grid."""
+    ax.set_aspect("equal")
+    ax.set_xlim(float(xs[0]), float(xs[-1]))
+    ax.set_ylim(float(ys[0]), float(ys[-1]))
