@@ -1,0 +1,354 @@
+"""CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html), read without trusting its pickles.
+
+Three layouts give the same arrays: the official archive, its unpacked folder, and a packed folder of lossless
+WebP strips in ``.npz`` files. Nothing is ever extracted to disk, and the pickles inside the archive pass through
+an unpickler that knows dictionaries, lists, bytes, numbers and plain byte arrays, and nothing else.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cfgtoy.datasets.resident import ImageData
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+MD5 = "c58f30108f718f92721af3b95e74349a"
+ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
+ENVIRONMENT = "CFGTOY_CIFAR10"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
+_LARGEST = 64 * 2**20  # bytes; an official batch is 31 MB
+
+
+def load(
+    split: str = "train",
+    root: str | Path | None = None,
+    *,
+    download: bool = True,
+    verify: bool = True,
+    progress: bool = True,
+) -> ImageData:
+    """CIFAR-10 in its official order.
+
+    Args:
+        split: ``"train"`` (50,000 images) or ``"test"`` (10,000).
+        root: the archive ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, a folder that holds one of
+            them, or a folder in the packed layout (``data_batch_1.npz`` …). By default the environment variable
+            ``CFGTOY_CIFAR10``, else the user's cache.
+        download: fetch the official archive (170 MB) into the cache when no ``root`` is given and it is not there.
+        verify: check an archive's MD5, and the packed files' SHA-256, before reading.
+        progress: show a bar while downloading.
+
+    Returns:
+        Images (n, 3, 32, 32).
+
+    Raises:
+        ValueError: for another split, or data that is truncated, altered or not CIFAR-10; the file is named.
+        FileNotFoundError: when there is nothing to read at ``root``.
+    """
+    if split not in BATCHES:
+        raise ValueError(f"split: got {split!r}, takes 'train' or 'test'")
+    root = root or os.environ.get(ENVIRONMENT) or None
+    path = locate(root) if root else _cached(download, progress)
+    if path.is_file():
+        parts = _read_archive(path, BATCHES[split], verify)
+    elif any(path.glob("*_batch*.npz")):
+        parts = [_read_packed(path / f"{name}.npz", verify) for name in BATCHES[split]]
+    else:
+        parts = [_read_batch(_read_bytes(path / name), path / name) for name in BATCHES[split]]
+    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return ImageData(torch.from_numpy(images), torch.from_numpy(labels), CLASSES)
+
+
+def locate(root: str | Path) -> Path:
+    """The archive, batch folder or packed folder that ``root`` means.
+
+    Raises:
+        FileNotFoundError: when it is none of them and holds none of them.
+    """
+    root = Path(root).expanduser()
+    if root.is_file():
+        return root
+    for folder in (root, root / FOLDER):
+        if (folder / "data_batch_1").is_file() or (folder / "data_batch_1.npz").is_file():
+            return folder
+    if (root / ARCHIVE).is_file():
+        return root / ARCHIVE
+    raise FileNotFoundError(
+        f"{root}: no CIFAR-10 here, takes {ARCHIVE}, a {FOLDER} folder, or a packed folder with data_batch_1.npz "
+        f"(set by root= or by the environment variable {ENVIRONMENT})"
+    )
+
+
+# ---- download --------------------------------------------------------------------------------------------------
+
+
+def _cached(download: bool, progress: bool) -> Path:
+    import pooch
+
+    cache = Path(pooch.os_cache("cfgtoy"))
+    if not download and not (cache / ARCHIVE).is_file():
+        raise FileNotFoundError(f"{cache / ARCHIVE}: not there, and download=False")
+    return fetch(cache, progress=progress)
+
+
+def fetch(
+    folder: str | Path, *, url: str = URL, md5: str = MD5, progress: bool = True, retries: int = 5
+) -> Path:
+    """Download the archive into ``folder`` unless it is there; a broken connection is resumed where it stopped.
+
+    Raises:
+        ValueError: when what came is not the official archive.
+        OSError: when the network or the disk fails ``retries`` times in a row.
+    """
+    import pooch
+
+    folder = Path(folder)
+    store = pooch.create(
+        path=folder,
+        base_url=url.rsplit("/", 1)[0] + "/",
+        registry={ARCHIVE: f"md5:{md5}"},
+        urls={ARCHIVE: url},
+    )
+
+    def resume(source: str, target: Any, _: Any) -> None:
+        _download_resuming(source, Path(target), folder / (ARCHIVE + ".part"), progress, retries)
+
+    return Path(store.fetch(ARCHIVE, downloader=resume))
+
+
+def _download_resuming(url: str, target: Path, part: Path, progress: bool, retries: int) -> None:
+    """HTTP download into ``part`` with Range requests, then moved to ``target``."""
+    import time
+
+    import requests
+    from tqdm.auto import tqdm
+
+    failures = 0
+    while True:
+        have = part.stat().st_size if part.exists() else 0
+        try:
+            headers = {"Range": f"bytes={have}-"} if have else {}
+            with requests.get(url, headers=headers, stream=True, timeout=30) as response:
+                if (
+                    response.status_code == 416
+                ):  # nothing is left, or the file changed: the checksum will tell
+                    break
+                response.raise_for_status()
+                resumed = response.status_code == 206
+                have = have if resumed else 0
+                total = have + int(response.headers.get("Content-Length", 0)) or None
+                with (
+                    open(part, "ab" if resumed else "wb") as out,
+                    tqdm(
+                        total=total,
+                        initial=have,
+                        unit="B",
+                        unit_scale=True,
+                        desc=ARCHIVE,
+                        disable=not progress,
+                    ) as bar,
+                ):
+                    for chunk in response.iter_content(2**20):
+                        out.write(chunk)
+                        bar.update(len(chunk))
+                        failures = 0
+            if total is None or part.stat().st_size >= total:
+                break
+            raise requests.ConnectionError(f"{url}: ended after {part.stat().st_size} of {total} bytes")
+        except requests.RequestException as error:
+            failures += 1
+            client_error = isinstance(error, requests.HTTPError) and 400 <= error.response.status_code < 500
+            if failures >= retries or client_error:
+                raise OSError(f"could not download {url}: {error}") from error
+            time.sleep(min(2.0**failures / 8, 10))
+    os.replace(part, target)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"{path}: larger than any CIFAR-10 batch")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: missing; the {FOLDER} folder is not complete") from error
+
+
+def _read_archive(path: Path, names: tuple[str, ...], verify: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    if verify:
+        with open(path, "rb") as handle:
+            got = hashlib.file_digest(handle, "md5").hexdigest()
+        if got != MD5:
+            raise ValueError(
+                f"{path}: truncated or altered (MD5 {got}, the official archive has {MD5}); delete it to download it "
+                "again, or pass verify=False if it is an archive of your own"
+            )
+    found: dict[str, bytes] = {}
+    try:
+        # members are read in memory, never extracted; reading to the end checks gzip's own CRC
+        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                wanted = name.removeprefix(FOLDER + "/")
+                if not member.isfile() or name == wanted or wanted not in names:
+                    continue
+                if member.size > _LARGEST:
+                    raise ValueError(f"{path}: {name} is larger than any CIFAR-10 batch")
+                handle = archive.extractfile(member)
+                assert handle is not None  # isfile() holds
+                found[wanted] = handle.read()
+            while stream.read(2**20):
+                pass
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path}: truncated or altered ({error})") from error
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{path}: holds no {', '.join(missing)}")
+    return [_read_batch(found[name], f"{path}: {name}") for name in names]
+
+
+def _read_batch(raw: bytes, where: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """One pickled batch -> images (n, 3, 32, 32) uint8 and labels (n,) int64."""
+    try:
+        batch = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
+        data = _get(batch, "data")
+        pixels = data.array() if isinstance(data, _Array) else np.asarray(data, dtype=np.uint8)
+        labels = np.asarray(_get(batch, "labels"))
+    except _Refused as error:
+        raise ValueError(f"{where}: {error}") from error
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise ValueError(f"{where}: truncated or altered ({type(error).__name__}: {error})") from error
+    if (
+        pixels.ndim != 2
+        or pixels.shape[1] != 3072
+        or labels.shape != pixels.shape[:1]
+        or labels.dtype.kind not in "iu"
+    ):
+        raise ValueError(
+            f"{where}: not a CIFAR-10 batch (data {pixels.shape}, labels {labels.shape} {labels.dtype})"
+        )
+    return pixels.reshape(-1, 3, 32, 32).copy(), _checked(labels, where)
+
+
+def _get(batch: Any, key: str) -> Any:
+    if not isinstance(batch, dict):
+        raise _Refused(f"holds a {type(batch).__name__}, not a dictionary")
+    for spelling in (key.encode(), key):
+        if spelling in batch:
+            return batch[spelling]
+    raise _Refused(f"has no {key!r}")
+
+
+def _checked(labels: np.ndarray, where: str | Path) -> np.ndarray:
+    if len(labels) and not (0 <= labels.min() and labels.max() < len(CLASSES)):
+        raise ValueError(f"{where}: labels {labels.min()}..{labels.max()}, not 0..9")
+    return labels.astype(np.int64)
+
+
+def _read_packed(path: Path, verify: bool) -> tuple[np.ndarray, np.ndarray]:
+    """One packed ``.npz``: lossless WebP strips of stacked 32x32 images -> (n, 3, 32, 32) uint8, (n,) int64."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            strips = [archive[key] for key in sorted(k for k in archive.files if k.startswith("strip_"))]
+            labels, digest = archive["labels"], str(archive["sha256_nhwc"])
+        with ThreadPoolExecutor(8) as pool:
+            images = np.concatenate(list(pool.map(_decode_strip, strips)))  # (n, 32, 32, 3)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: missing; the packed folder is not complete") from error
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: truncated or altered ({error})") from error
+    if verify and hashlib.sha256(images.tobytes()).hexdigest() != digest:
+        raise ValueError(f"{path}: altered (the decoded images do not have the SHA-256 it states)")
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"{path}: {len(images)} images but {len(labels)} labels")
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), _checked(labels, path)
+
+
+def _decode_strip(strip: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(strip.tobytes()), formats=["WEBP"]) as image:
+        if image.mode != "RGB" or image.width != 32:
+            raise ValueError(f"a strip is {image.mode}, {image.width} pixels wide, takes RGB, 32")
+        return np.asarray(image).reshape(-1, 32, 32, 3)
+
+
+# ---- an unpickler that can make nothing but data -----------------------------------------------------------------
+
+
+class _Refused(ValueError):
+    """What was unpickled is not what a batch holds."""
+
+
+class _DType:
+    """Stands in for ``numpy.dtype``: remembers its code, runs nothing."""
+
+    def __init__(self, code: str | bytes = "", *_: Any) -> None:
+        self.code = code.decode("latin1") if isinstance(code, bytes) else str(code)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray``: keeps shape, type and bytes; ``array()`` checks and builds it."""
+
+    state: Any = None
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def array(self) -> np.ndarray:
+        try:
+            _, shape, dtype, fortran, raw = self.state
+            code = dtype.code
+        except (TypeError, ValueError, AttributeError) as error:
+            raise _Refused("holds an array in an unknown form") from error
+        if code not in ("u1", "|u1", "uint8") or not isinstance(raw, bytes) or fortran:
+            raise _Refused(f"holds an array of type {code!r}, takes bytes (u1) in C order")
+        return np.frombuffer(raw, np.uint8).reshape(tuple(int(k) for k in shape))
+
+
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
+    """Stands in for ``_codecs.encode``, by which newer pickles of protocol 2 spell bytes."""
+    if encoding not in ("latin1", "latin-1"):
+        raise _Refused(f"refuses the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows numpy's array, dtype and array maker by stand-ins, and refuses every other name."""
+
+    _ALLOWED: dict[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _DType,
+        ("_codecs", "encode"): _latin1,
+        **{
+            (f"{core}.multiarray", "_reconstruct"): lambda *_: _Array()
+            for core in ("numpy.core", "numpy._core")
+        },
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._ALLOWED[module, name]
+        except KeyError:
+            raise _Refused(f"refuses to unpickle {module}.{name}") from None

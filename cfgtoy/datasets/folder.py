@@ -1,0 +1,84 @@
+"""Your own images: a folder with one subfolder for each class."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cfgtoy import _checks
+from cfgtoy.datasets.resident import ImageData
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def load(path: str | Path, split: str = "train", *, size: int = 32, channels: int = 3) -> ImageData:
+    """Read ``path/<class>/*.png`` (or jpg, webp, …), cropped to the central square and resized.
+
+    With subfolders ``path/train`` and ``path/test`` each split is read from its own. Without them every image is
+    ``"train"``. Classes and files are taken in sorted order, so the same folder gives the same arrays.
+
+    Args:
+        path: the folder.
+        split: ``"train"`` or ``"test"``.
+        size: side of the square images, in pixels.
+        channels: 3 for colour, 1 for grey.
+
+    Returns:
+        Images (n, channels, size, size).
+
+    Raises:
+        FileNotFoundError: when the folder, a class folder or any image is missing.
+        ValueError: for a file that is no readable image (named), or a bad ``split``, ``size`` or ``channels``.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split: got {split!r}, takes 'train' or 'test'")
+    if channels not in (1, 3):
+        raise ValueError(f"channels: got {channels}, takes 1 or 3")
+    _checks.positive_int("size", size)
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder, takes a folder with a subfolder for each class")
+    if (root / "train").is_dir():
+        if not (root / split).is_dir():
+            raise FileNotFoundError(f"{root}: has train/ but no {split}/")
+        class_root = root / "train"  # both splits number the classes as train does
+        root = root / split
+    elif split == "test":
+        raise ValueError(f"split: got 'test', but {root} has no train/ and test/ subfolders")
+    else:
+        class_root = root
+    classes = tuple(sorted(p.name for p in class_root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    files = [
+        (file, label)
+        for label, name in enumerate(classes)
+        if (root / name).is_dir()
+        for file in sorted((root / name).iterdir())
+        if file.suffix.lower() in SUFFIXES
+    ]
+    if not files:
+        raise FileNotFoundError(f"{root}: no images in subfolders, takes <class>/<image>{'|'.join(SUFFIXES)}")
+    with ThreadPoolExecutor(8) as pool:
+        arrays = list(pool.map(lambda item: _read(item[0], size, channels), files))  # each (h, w, c)
+    images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()  # (n, c, h, w)
+    return ImageData(images, torch.tensor([label for _, label in files]), classes)
+
+
+def _read(file: Path, size: int, channels: int) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as handle:
+                image = ImageOps.exif_transpose(handle).convert("RGB" if channels == 3 else "L")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        square = image.crop((left, top, left + side, top + side))
+        pixels = np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+    except Exception as error:  # Pillow raises many kinds for broken files
+        raise ValueError(f"{file}: not a readable image ({error})") from error
+    return pixels.reshape(size, size, channels)
