@@ -20,6 +20,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
@@ -175,7 +176,7 @@ def density(
     rgb = to_rgb(color)
     if fill:
         shades = [(*rgb, a) for a in np.linspace(0.14, 0.85, len(levels))]
-        ax.contourf(xs, ys, p, levels=[*levels, 1.0 + 1e-9], colors=shades)
+        ax.contourf(xs, ys, p, levels=[*levels, 1.0 + 1e-9], colors=shades, antialiased=False)
     else:
         ax.contour(xs, ys, p, levels=levels, colors=[color], linewidths=1.2)
     _square(ax, xs, ys)
@@ -331,5 +332,7 @@ def to_png(fig: Figure, *, colors: int = 256, dpi: float = 2 * _PIXELS_PER_INCH)
 def _square(ax: Axes, xs: np.ndarray, ys: np.ndarray) -> None:
     """Equal units on both axes, cut to the grid."""
     ax.set_aspect("equal")
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10]))
+    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10]))
     ax.set_xlim(float(xs[0]), float(xs[-1]))
     ax.set_ylim(float(ys[0]), float(ys[-1]))

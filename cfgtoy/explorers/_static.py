@@ -1,0 +1,93 @@
+"""Widgets that are alive in JupyterLab and, with no kernel, in a static page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import itertools
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets
+
+from ._bundle import Module, as_es_module, modules
+
+__all__ = ["StaticWidget"]
+
+_HERE = Path(__file__).parent
+_COUNT = itertools.count()
+_OF_JUPYTER = {"layout", "tabbable", "tooltip"}
+
+
+class StaticWidget(anywidget.AnyWidget):
+    """An `anywidget.AnyWidget` whose output also carries a page fragment that runs the same ES module.
+
+    A subclass names its module and synced traits; the values of the traits, as JSON, are what the module's
+    ``model.get`` finds in either place. The module's default export is anywidget's
+    ``{ initialize?({ model }), render({ model, el }) }``. The fragment needs no kernel, no network and no
+    other file, over http and from disk. A viewer that runs no script shows the still image.
+
+    Attributes:
+        module: The entry module, a path to a ``.mjs`` file; it may import its neighbours.
+        styles: Style sheets beside those that all widgets share.
+        live: Whether a kernel answers: true in JupyterLab, false in the page.
+        alt: What the widget shows, for readers who do not see it.
+    """
+
+    module: ClassVar[Path]
+    styles: ClassVar[tuple[Path, ...]] = ()
+    _modules: ClassVar[list[Module]] = []
+
+    live = traitlets.Bool(True).tag(sync=True)
+    alt = traitlets.Unicode("").tag(sync=True)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "module" in cls.__dict__:
+            cls._modules = modules(cls.module)
+            cls._esm = as_es_module(cls._modules)
+            sheets = (_HERE / "_widget.css", *cls.styles)
+            cls._css = "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
+        super().__init_subclass__(**kwargs)
+
+    def still(self) -> tuple[bytes, int] | None:
+        """A PNG of the widget as it starts and its width in page pixels, or None where there is none."""
+        return None
+
+    def static_state(self) -> dict[str, Any]:
+        """The public synced traits, as JSON takes them: what the page's model holds."""
+        names = [name for name in self.keys if not name.startswith("_") and name not in _OF_JUPYTER]
+        return {**self.get_state(names), "live": False}
+
+    def static_html(self) -> str:
+        """The page fragment: a container with the still image, the modules, the state, and the start."""
+        state = json.dumps(self.static_state(), separators=(",", ":"), allow_nan=False)
+        state = state.replace("<", "\\u003c")
+        name = hashlib.sha256(f"{next(_COUNT)}{state}".encode()).hexdigest()[:10]
+        style = hashlib.sha256(self._css.encode()).hexdigest()[:10]
+        shim = modules(_HERE / "_static.mjs")
+        parts = {part.key: part.script for part in (*shim, *self._modules)}
+        scripts = "\n".join(f'<script data-cfgtoy="{key}">{text}</script>' for key, text in parts.items())
+        still, fallback = self.still(), ""
+        if still is not None:
+            source = base64.b64encode(still[0]).decode()
+            alt = html.escape(self.alt, quote=True)
+            fallback = f'<img src="data:image/png;base64,{source}" alt="{alt}" width="{still[1]}">'
+        return (
+            f'<style data-cfgtoy="style-{style}">{self._css}</style>\n'
+            f'<div class="cfgtoy-widget" id="cfgtoy-{name}">{fallback}</div>\n'
+            f"{scripts}\n"
+            f'<script type="application/json" id="cfgtoy-{name}-state">{state}</script>\n'
+            f'<script>globalThis.__cfgtoy["{shim[-1].key}"]'
+            f'.mount("cfgtoy-{name}", "{self._modules[-1].key}");</script>'
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        data = {**data, "text/plain": f"Interactive figure: {self.alt}", "text/html": self.static_html()}
+        if (still := self.still()) is not None:
+            data["image/png"] = base64.b64encode(still[0]).decode()
+            metadata = {**metadata, "image/png": {"alt": self.alt, "width": still[1]}}
+        return data, metadata
