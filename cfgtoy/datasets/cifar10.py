@@ -1,8 +1,8 @@
 """CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html), read without trusting its pickles.
 
-Three layouts give the same arrays: the official archive, its unpacked folder, and a packed folder of lossless
-WebP strips in ``.npz`` files. Nothing is ever extracted to disk, and the pickles inside the archive pass through
-an unpickler that knows dictionaries, lists, bytes, numbers and plain byte arrays, and nothing else.
+Three layouts give the same arrays: the official archive, its unpacked folder, and a packed folder of
+lossless WebP strips in ``.npz`` files. Nothing is ever extracted to disk, and the pickles inside the archive
+pass through an unpickler that knows dictionaries, lists, bytes, numbers and byte arrays, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -45,10 +45,10 @@ def load(
 
     Args:
         split: ``"train"`` (50,000 images) or ``"test"`` (10,000).
-        root: the archive ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, a folder that holds one of
-            them, or a folder in the packed layout (``data_batch_1.npz`` …). By default the environment variable
-            ``CFGTOY_CIFAR10``, else the user's cache.
-        download: fetch the official archive (170 MB) into the cache when no ``root`` is given and it is not there.
+        root: the archive ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, a folder that holds
+            one of them, or a folder in the packed layout (``data_batch_1.npz`` …). By default what the
+            environment variable ``CFGTOY_CIFAR10`` says, else the user's cache.
+        download: fetch the archive (170 MB) into the cache when there is no ``root`` and it is missing.
         verify: check an archive's MD5, and the packed files' SHA-256, before reading.
         progress: show a bar while downloading.
 
@@ -88,12 +88,12 @@ def locate(root: str | Path) -> Path:
     if (root / ARCHIVE).is_file():
         return root / ARCHIVE
     raise FileNotFoundError(
-        f"{root}: no CIFAR-10 here, takes {ARCHIVE}, a {FOLDER} folder, or a packed folder with data_batch_1.npz "
-        f"(set by root= or by the environment variable {ENVIRONMENT})"
+        f"{root}: no CIFAR-10 here, takes {ARCHIVE}, a {FOLDER} folder, or a packed folder "
+        f"(data_batch_1.npz …); set by root= or by the environment variable {ENVIRONMENT}"
     )
 
 
-# ---- download --------------------------------------------------------------------------------------------------
+# ---- download ------------------------------------------------------------------------------------
 
 
 def _cached(download: bool, progress: bool) -> Path:
@@ -108,7 +108,7 @@ def _cached(download: bool, progress: bool) -> Path:
 def fetch(
     folder: str | Path, *, url: str = URL, md5: str = MD5, progress: bool = True, retries: int = 5
 ) -> Path:
-    """Download the archive into ``folder`` unless it is there; a broken connection is resumed where it stopped.
+    """Download the archive into ``folder`` unless it is there; a broken download goes on where it stopped.
 
     Raises:
         ValueError: when what came is not the official archive.
@@ -153,14 +153,7 @@ def _download_resuming(url: str, target: Path, part: Path, progress: bool, retri
                 total = have + int(response.headers.get("Content-Length", 0)) or None
                 with (
                     open(part, "ab" if resumed else "wb") as out,
-                    tqdm(
-                        total=total,
-                        initial=have,
-                        unit="B",
-                        unit_scale=True,
-                        desc=ARCHIVE,
-                        disable=not progress,
-                    ) as bar,
+                    tqdm(total=total, initial=have, unit="B", unit_scale=True, disable=not progress) as bar,
                 ):
                     for chunk in response.iter_content(2**20):
                         out.write(chunk)
@@ -178,7 +171,7 @@ def _download_resuming(url: str, target: Path, part: Path, progress: bool, retri
     os.replace(part, target)
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -196,8 +189,8 @@ def _read_archive(path: Path, names: tuple[str, ...], verify: bool) -> list[tupl
             got = hashlib.file_digest(handle, "md5").hexdigest()
         if got != MD5:
             raise ValueError(
-                f"{path}: truncated or altered (MD5 {got}, the official archive has {MD5}); delete it to download it "
-                "again, or pass verify=False if it is an archive of your own"
+                f"{path}: truncated or altered (MD5 {got}, the official archive has {MD5}); delete it to "
+                "download it again, or pass verify=False if it is an archive of your own"
             )
     found: dict[str, bytes] = {}
     try:
@@ -233,15 +226,10 @@ def _read_batch(raw: bytes, where: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{where}: {error}") from error
     except Exception as error:  # a broken pickle raises nearly anything
         raise ValueError(f"{where}: truncated or altered ({type(error).__name__}: {error})") from error
-    if (
-        pixels.ndim != 2
-        or pixels.shape[1] != 3072
-        or labels.shape != pixels.shape[:1]
-        or labels.dtype.kind not in "iu"
-    ):
-        raise ValueError(
-            f"{where}: not a CIFAR-10 batch (data {pixels.shape}, labels {labels.shape} {labels.dtype})"
-        )
+    fits = pixels.ndim == 2 and pixels.shape[1] == 3072 and labels.shape == pixels.shape[:1]
+    if not fits or labels.dtype.kind not in "iu":
+        got = f"data {pixels.shape}, labels {labels.shape} {labels.dtype}"
+        raise ValueError(f"{where}: not a CIFAR-10 batch ({got})")
     return pixels.reshape(-1, 3, 32, 32).copy(), _checked(labels, where)
 
 
@@ -255,13 +243,13 @@ def _get(batch: Any, key: str) -> Any:
 
 
 def _checked(labels: np.ndarray, where: str | Path) -> np.ndarray:
-    if len(labels) and not (0 <= labels.min() and labels.max() < len(CLASSES)):
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(CLASSES)):
         raise ValueError(f"{where}: labels {labels.min()}..{labels.max()}, not 0..9")
     return labels.astype(np.int64)
 
 
 def _read_packed(path: Path, verify: bool) -> tuple[np.ndarray, np.ndarray]:
-    """One packed ``.npz``: lossless WebP strips of stacked 32x32 images -> (n, 3, 32, 32) uint8, (n,) int64."""
+    """One packed ``.npz``: lossless WebP strips of stacked images -> (n, 3, 32, 32) uint8, (n,) int64."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             strips = [archive[key] for key in sorted(k for k in archive.files if k.startswith("strip_"))]
@@ -288,7 +276,7 @@ def _decode_strip(strip: np.ndarray) -> np.ndarray:
         return np.asarray(image).reshape(-1, 32, 32, 3)
 
 
-# ---- an unpickler that can make nothing but data -----------------------------------------------------------------
+# ---- an unpickler that can make nothing but data -------------------------------------------------
 
 
 class _Refused(ValueError):
@@ -337,7 +325,7 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
 class _Unpickler(pickle.Unpickler):
     """Knows numpy's array, dtype and array maker by stand-ins, and refuses every other name."""
 
-    _ALLOWED: dict[tuple[str, str], Any] = {
+    _ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _DType,
         ("_codecs", "encode"): _latin1,

@@ -18,8 +18,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 def load(path: str | Path, split: str = "train", *, size: int = 32, channels: int = 3) -> ImageData:
     """Read ``path/<class>/*.png`` (or jpg, webp, …), cropped to the central square and resized.
 
-    With subfolders ``path/train`` and ``path/test`` each split is read from its own. Without them every image is
-    ``"train"``. Classes and files are taken in sorted order, so the same folder gives the same arrays.
+    With subfolders ``path/train`` and ``path/test`` each split is read from its own. Without them every image
+    is ``"train"``. Classes and files are taken in sorted order, so the same folder gives the same arrays.
 
     Args:
         path: the folder.
@@ -32,7 +32,7 @@ def load(path: str | Path, split: str = "train", *, size: int = 32, channels: in
 
     Raises:
         FileNotFoundError: when the folder, a class folder or any image is missing.
-        ValueError: for a file that is no readable image (named), or a bad ``split``, ``size`` or ``channels``.
+        ValueError: for a file that is no readable image (it is named), or a bad argument.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split: got {split!r}, takes 'train' or 'test'")

@@ -41,11 +41,9 @@ class ImageData:
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             got = f"{self.labels.dtype} {tuple(self.labels.shape)}"
             raise ValueError(f"labels: got {got}, takes int64 ({len(self.images)},)")
-        if len(self.labels) and not (
-            0 <= int(self.labels.min()) and int(self.labels.max()) < len(self.classes)
-        ):
-            got = f"{int(self.labels.min())}..{int(self.labels.max())}"
-            raise ValueError(f"labels: got values {got}, takes 0..{len(self.classes) - 1}")
+        lowest, highest = (int(k) for k in self.labels.aminmax()) if len(self.labels) else (0, 0)
+        if lowest < 0 or highest >= max(len(self.classes), 1):
+            raise ValueError(f"labels: got values {lowest}..{highest}, takes 0..{len(self.classes) - 1}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -170,7 +168,7 @@ class ResidentBatches:
     def _epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
         if epoch not in self._epochs:
             n, device = len(self.images), self.images.device
-            # a CPU generator: the same order on every device; SplitMix-style mixing keeps (seed, epoch) pairs apart
+            # a CPU generator: the same order on every device; odd multipliers keep (seed, epoch) pairs apart
             mixed = (self.seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) % 2**63
             generator = torch.Generator().manual_seed(mixed)
             order = torch.randperm(n, generator=generator)

@@ -190,7 +190,7 @@ def test_a_batch_of_another_shape_is_refused(tmp_path, content, says):
 
 
 def test_a_pickle_from_python_2_is_read(tmp_path):
-    """The official files were written by Python 2: str for bytes, numpy.core.multiarray for the array maker."""
+    """The official files were written by Python 2: str for bytes, numpy.core for the array maker."""
     rows = bytes(range(256)) * 12
     raw = (
         b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
@@ -218,7 +218,7 @@ def test_nothing_to_read_says_what_is_taken(tmp_path, monkeypatch):
 
 
 class Flaky(http.server.BaseHTTPRequestHandler):
-    """Serves bytes, honours Range, and hangs up after a third of the file until it has done so ``cuts`` times."""
+    """Serves bytes, honours Range, and hangs up after a third of the file the first ``cuts`` times."""
 
     def __init__(self, payload, log, cuts, *args):
         self.payload, self.log, self.cuts = payload, log, cuts
