@@ -1,0 +1,95 @@
+"""Argument checks shared by the public functions: each raises a ``ValueError`` that names the argument.
+
+Every message has one shape: *argument*, what it got, what it takes. The checks are for the public surface;
+inner loops call unchecked private functions, so a sampler pays for them once and not at every step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["broadcastable", "finite", "labels", "number", "positive_int", "rising", "tensor", "unit_interval"]
+
+
+def tensor(name: str, value: object) -> Tensor:
+    """Return ``value`` if it is a floating-point tensor."""
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name}: got {type(value).__name__}, takes a torch.Tensor")
+    if not value.is_floating_point():
+        raise ValueError(f"{name}: got dtype {value.dtype}, takes a floating-point tensor")
+    return value
+
+
+def finite(name: str, value: object) -> Tensor:
+    """Return ``value`` if it is a floating-point tensor with neither NaN nor infinity in it."""
+    checked = tensor(name, value)
+    if not bool(checked.isfinite().all()):
+        raise ValueError(f"{name}: got NaN or infinite entries, takes finite numbers")
+    return checked
+
+
+def number(name: str, value: object, *, lo: float = -math.inf, hi: float = math.inf) -> float:
+    """Return ``value`` as a float if it is one finite real number in [lo, hi]."""
+    try:
+        result = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: got {value!r}, takes one real number") from None
+    if not math.isfinite(result) or not lo <= result <= hi:
+        takes = (
+            "a finite number" if math.isinf(lo) and math.isinf(hi) else f"a finite number in [{lo:g}, {hi:g}]"
+        )
+        raise ValueError(f"{name}: got {value!r}, takes {takes}")
+    return result
+
+
+def unit_interval(name: str, value: object) -> float:
+    """Return ``value`` as a float if it lies in [0, 1]."""
+    return number(name, value, lo=0.0, hi=1.0)
+
+
+def positive_int(name: str, value: object, *, least: int = 1) -> int:
+    """Return ``value`` if it is an integer no smaller than ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: got {value!r}, takes an integer of at least {least}")
+    return value
+
+
+def labels(name: str, y: object, num_classes: int, *, null: int | None) -> Tensor:
+    """Return ``y`` if it holds integer classes in 0 … num_classes − 1 (and ``null``, where that is allowed)."""
+    if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool or y.ndim > 1:
+        got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(f"{name}: got {got}, takes an integer tensor of shape (b,)")
+    allowed = (y >= 0) & (y < num_classes)
+    if null is not None:
+        allowed |= y == null
+    if not bool(allowed.all()):
+        bad = y[~allowed].flatten()[0].item()
+        also = "" if null is None else f" or {null} for no class"
+        raise ValueError(f"{name}: got class {bad}, takes 0 … {num_classes - 1}{also}")
+    return y
+
+
+def broadcastable(first: str, a: Sequence[int], second: str, b: Sequence[int]) -> None:
+    """Raise unless the two shapes broadcast against each other."""
+    try:
+        torch.broadcast_shapes(tuple(a), tuple(b))
+    except RuntimeError:
+        raise ValueError(
+            f"{second}: got shape {tuple(b)}, takes one that broadcasts with {first} of shape {tuple(a)}"
+        ) from None
+
+
+def rising(name: str, grid: object) -> Tensor:
+    """Return ``grid`` if it is a finite, strictly rising one-dimensional tensor."""
+    checked = finite(name, grid)
+    if checked.ndim != 1 or len(checked) < 1:
+        raise ValueError(
+            f"{name}: got shape {tuple(checked.shape)}, takes a one-dimensional grid of log-SNRs"
+        )
+    if len(checked) > 1 and not bool((checked.diff() > 0).all()):
+        raise ValueError(f"{name}: got a grid that does not rise, takes λ_1 < λ_2 < … < λ_T (noise to data)")
+    return checked

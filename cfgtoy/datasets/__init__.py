@@ -1,0 +1,20 @@
+"""Data with known truth, and data without: ready mixtures, digits, CIFAR-10, image folders.
+
+The mixtures are here at once. The image sets (``cifar10``, ``digits``, ``folder``) and the GPU-resident batches
+(``resident``) are modules, loaded when first named, so that ``import cfgtoy`` stays quick.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+from .mixtures import GALLERY, gaussian_pair, overlapping, ring, three_gaussians, tree
+
+_MODULES = ("cifar10", "digits", "folder", "resident")
+
+__all__ = ["GALLERY", "gaussian_pair", "overlapping", "ring", "three_gaussians", "tree"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

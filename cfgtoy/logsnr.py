@@ -1,0 +1,102 @@
+r"""Signal and noise as functions of the log signal-to-noise ratio λ.
+
+Everything in this package is written in λ = log(α²/σ²) with α² + σ² = 1 (Ho & Salimans 2022, §2), so
+
+.. math:: \alpha_\lambda^2 = \frac{1}{1 + e^{-\lambda}}, \qquad \sigma_\lambda^2 = \frac{1}{1 + e^{\lambda}}.
+
+λ → +∞ is clean data, λ → −∞ is pure noise. The functions never form α² or 1 − α² on the way to a logarithm,
+so they keep their relative precision in float32 at |λ| = 40, where α² itself rounds to one.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import _checks
+
+__all__ = ["alpha_sigma", "as_logsnr", "from_alpha_bar", "log1mexp", "log_alpha_sigma", "per_sample"]
+
+
+def log_alpha_sigma(lam: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(log α, log σ)`` at log-SNR ``lam``, any shape. Unchecked: inner loops and compiled code use it."""
+    return 0.5 * F.logsigmoid(lam), 0.5 * F.logsigmoid(-lam)
+
+
+def alpha_sigma(lam: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the signal and noise amplitudes ``(α, σ)`` at log-SNR ``lam``; α² + σ² = 1.
+
+    Args:
+        lam: log-SNR λ, any shape.
+
+    Returns:
+        Two tensors of the shape of ``lam``, both with full relative precision.
+
+    Raises:
+        ValueError: ``lam`` is not a floating-point tensor or holds NaN.
+
+    Source: Ho & Salimans 2022, §2.
+    """
+    _checks.tensor("lam", lam)
+    if bool(lam.isnan().any()):
+        raise ValueError("lam: got NaN, takes log-SNRs")
+    log_alpha, log_sigma = log_alpha_sigma(lam)
+    return log_alpha.exp(), log_sigma.exp()
+
+
+def from_alpha_bar(alpha_bar: Tensor) -> Tensor:
+    """Return λ for DDPM's ᾱ = α² in (0, 1): λ = log ᾱ − log(1 − ᾱ).
+
+    Raises:
+        ValueError: an entry lies outside (0, 1).
+
+    Source: Ho et al. 2020 (notation); Kingma et al. 2021 (log-SNR).
+    """
+    _checks.tensor("alpha_bar", alpha_bar)
+    if not bool(((alpha_bar > 0) & (alpha_bar < 1)).all()):
+        raise ValueError("alpha_bar: got entries outside (0, 1), takes squared signal amplitudes")
+    return torch.logit(alpha_bar)
+
+
+def log1mexp(x: Tensor) -> Tensor:
+    """Return log(1 − e^x) for x ≤ 0 without cancellation at either end.
+
+    Source: Mächler 2012, "Accurately computing log(1 − exp(−|a|))".
+    """
+    near_zero = x > -0.6931471805599453
+    safe = torch.where(
+        near_zero, torch.full_like(x, -1.0), x
+    )  # keeps the unused branch finite, gradients too
+    return torch.where(near_zero, torch.log(-torch.expm1(x)), torch.log1p(-torch.exp(safe)))
+
+
+def as_logsnr(name: str, lam: Tensor | float, like: Tensor, *, check: bool = True) -> Tensor:
+    """Return ``lam`` as a tensor of the dtype and device of ``like``: a scalar, or one value per sample.
+
+    Args:
+        name: the argument's name, for the error message.
+        lam: a number, a 0-d tensor, or a tensor of shape (b,) with b = ``len(like)``.
+        like: the samples, (b, \\*d).
+        check: look for NaN too; off in network calls, where reading the values would stall a GPU.
+
+    Raises:
+        ValueError: ``lam`` is NaN or infinite, or its shape is neither () nor (b,).
+    """
+    if not isinstance(lam, Tensor):
+        lam = torch.tensor(_checks.number(name, lam))
+    lam = lam.to(device=like.device, dtype=like.dtype)
+    if check:
+        _checks.finite(name, lam)
+    if lam.ndim == 1 and len(lam) == 1:
+        lam = lam[0]
+    if lam.ndim > 1 or (lam.ndim == 1 and (like.ndim == 0 or len(lam) != len(like))):
+        raise ValueError(
+            f"{name}: got shape {tuple(lam.shape)}, takes one log-SNR or one per sample of shape {tuple(like.shape)}"
+        )
+    return lam
+
+
+def per_sample(coefficient: Tensor, like: Tensor) -> Tensor:
+    """Append axes to a () or (b,) ``coefficient`` until it multiplies ``like`` (b, \\*d) sample by sample."""
+    return coefficient if coefficient.ndim == 0 else coefficient.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,81 @@
+"""Is a guided field the gradient of anything? Its Jacobian's antisymmetric part says."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from .. import _checks
+from ..prediction import Denoiser
+
+__all__ = ["curl", "curl_norm"]
+
+
+def curl(denoiser: Denoiser, z: Tensor, lam: Tensor | float, y: Tensor | None = None) -> Tensor:
+    r"""The antisymmetric part of the Jacobian of ε̃ at ``z``, ½(J − Jᵀ), (b, d, d): zero where ε̃ has a potential.
+
+    In the plane its entry [1, 0] is half the usual curl ∂₁ε̃₂ − ∂₂ε̃₁. One backward pass a dimension; for images use
+    :func:`curl_norm`.
+
+    Args:
+        denoiser: any denoiser that autograd can pass through.
+        z: (b, \*d), flattened here to d entries a sample.
+        lam: log-SNR, () or (b,).
+        y: classes (b,) or None.
+
+    Raises:
+        ValueError: NaN, or shapes that do not fit.
+    """
+    _checks.finite("z", z)
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        eps = denoiser(leaf, _as_tensor(lam, z), y).eps.flatten(1)  # (b, d)
+        rows = [torch.autograd.grad(e.sum(), leaf, retain_graph=True)[0].flatten(1) for e in eps.unbind(1)]
+    jacobian = torch.stack(rows, 1)  # (b, d out, d in)
+    return 0.5 * (jacobian - jacobian.mT)
+
+
+def curl_norm(
+    denoiser: Denoiser,
+    z: Tensor,
+    lam: Tensor | float,
+    y: Tensor | None = None,
+    *,
+    probes: int = 8,
+    generator: Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Frobenius norms of the antisymmetric part and of the whole Jacobian of ε̃, two (b,), from random probes.
+
+    Both come from products with ±1 vectors u, E‖Mu‖² = ‖M‖²; the antisymmetric part from ½(J − Jᵀ)u, so it needs no
+    Jacobian and works on images.
+
+    Args:
+        denoiser, z, lam, y: as in :func:`curl`.
+        probes: random vectors to average over.
+        generator: source of randomness.
+
+    Raises:
+        ValueError: NaN, or ``probes`` is not a positive integer.
+    """
+    _checks.finite("z", z)
+    _checks.positive_int("probes", probes)
+    anti = z.new_zeros(len(z))
+    whole = z.new_zeros(len(z))
+    for _ in range(probes):
+        u = 2.0 * torch.randint(0, 2, z.shape, generator=generator, device=z.device).to(z) - 1
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            eps = denoiser(leaf, _as_tensor(lam, z), y).eps
+            dummy = torch.ones_like(eps, requires_grad=True)
+            (pulled,) = torch.autograd.grad(eps, leaf, dummy, create_graph=True)
+            (forward,) = torch.autograd.grad(
+                pulled, dummy, u, retain_graph=True
+            )  # J u, by two backward passes
+            (backward,) = torch.autograd.grad(eps, leaf, u)  # Jᵀ u
+        anti += (0.5 * (forward - backward)).flatten(1).square().sum(1)
+        whole += forward.flatten(1).square().sum(1)
+    return (anti / probes).sqrt(), (whole / probes).sqrt()
+
+
+def _as_tensor(lam: Tensor | float, z: Tensor) -> Tensor:
+    return lam if isinstance(lam, Tensor) else z.new_tensor(_checks.number("lam", lam))

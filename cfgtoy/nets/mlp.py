@@ -1,0 +1,98 @@
+"""Small networks for points in the plane: a denoiser and a classifier, both told the noise level."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["MLP", "MLPClassifier"]
+
+
+def _log_snr_features(logsnr: Tensor, frequencies: Tensor) -> Tensor:
+    """Sines and cosines of λ, and λ itself squashed: (b,) -> (b, 2f + 1)."""
+    phase = logsnr[:, None] * frequencies  # (b, f)
+    return torch.cat([phase.sin(), phase.cos(), (logsnr[:, None] / 8).tanh()], 1)
+
+
+class _Block(nn.Module):
+    """A residual layer whose hidden units are scaled and shifted by the condition (FiLM)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.condition = nn.Linear(width, 2 * width)
+        self.up = nn.Linear(width, width)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.condition(condition).chunk(2, 1)  # (b, width) each
+        return h + F.silu(self.up(self.norm(h) * (1 + scale) + shift))
+
+
+class _Trunk(nn.Module):
+    def __init__(self, dim: int, width: int, depth: int, frequencies: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", math.pi / 40 * 2.0 ** torch.linspace(0, 5, frequencies))
+        self.level = nn.Linear(2 * frequencies + 1, width)
+        self.enter = nn.Linear(dim, width)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+
+    def forward(self, z: Tensor, logsnr: Tensor, extra: Tensor | None) -> Tensor:
+        condition = self.level(_log_snr_features(logsnr, self.frequencies))
+        condition = F.silu(condition if extra is None else condition + extra)
+        h = self.enter(z)
+        for block in self.blocks:
+            h = block(h, condition)
+        return h  # (b, width)
+
+
+class MLP(nn.Module):
+    """A class-conditional denoiser for points: (z (b, dim), logsnr (b,), y (b,)) -> (b, dim).
+
+    Class −1 is ∅: it has an embedding of its own, the last row of the table. What the output means (ε, v or x) is the
+    caller's choice; see :class:`cfgtoy.NetDenoiser`.
+
+    Args:
+        dim: dimension of a point.
+        num_classes: number of classes without ∅.
+        width: hidden units.
+        depth: residual layers.
+        frequencies: sines of λ.
+    """
+
+    def __init__(
+        self, dim: int = 2, num_classes: int = 3, width: int = 96, depth: int = 3, frequencies: int = 8
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.trunk = _Trunk(dim, width, depth, frequencies)
+        self.classes = nn.Embedding(num_classes + 1, width)
+        self.leave = nn.Linear(width, dim)
+        nn.init.zeros_(self.leave.weight)
+
+    def forward(self, z: Tensor, logsnr: Tensor, y: Tensor) -> Tensor:
+        row = torch.where(y < 0, self.num_classes, y)
+        return self.leave(self.trunk(z, logsnr, self.classes(row)))
+
+
+class MLPClassifier(nn.Module):
+    """A classifier of noisy points: (z (b, dim), logsnr (b,)) -> log p(c | z_λ), (b, C).
+
+    Args:
+        dim: dimension of a point.
+        num_classes: C.
+        width, depth, frequencies: as in :class:`MLP`.
+    """
+
+    def __init__(
+        self, dim: int = 2, num_classes: int = 3, width: int = 64, depth: int = 2, frequencies: int = 8
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.trunk = _Trunk(dim, width, depth, frequencies)
+        self.leave = nn.Linear(width, num_classes)
+
+    def forward(self, z: Tensor, logsnr: Tensor) -> Tensor:
+        return self.leave(self.trunk(z, logsnr.to(z).expand(len(z)), None)).log_softmax(1)

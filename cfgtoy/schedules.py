@@ -1,0 +1,348 @@
+r"""Noise schedules: how log-SNR λ is spread over (0, 1).
+
+A schedule is a falling map from u (0 clean … 1 noise) to λ ∈ [lo, hi]. Read as a law for u ~ U(0, 1) it says how
+often training visits each noise level; read at evenly spaced u it gives the levels a sampler walks through. Every
+schedule here is truncated to [λ_min, λ_max] = [lo, hi], has its exact density, and computes in float64 inside, so that
+float32 callers lose nothing but what float32 cannot hold.
+
+==================  ==========================================================================
+``Uniform``         λ spread evenly (Ho & Salimans 2022 call it p(λ) uniform)
+``Cosine``          λ = −2 log tan(au + b), a truncated hyperbolic secant (ibid.; Nichol & Dhariwal 2021)
+``LinearBeta``      DDPM's linear β (Ho et al. 2020), in continuous time (Song et al. 2021)
+``LogNormal``       EDM's training law: log(σ/α) normal (Karras et al. 2022)
+``Shifted``         any of them moved by a constant, for another resolution (Hoogeboom et al. 2023)
+==================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from . import _checks
+from .logsnr import log1mexp
+
+__all__ = ["Cosine", "LinearBeta", "LogNormal", "Schedule", "Shifted", "Uniform"]
+
+
+class Schedule(ABC):
+    """What every schedule can do. Subclasses give λ(u), its inverse and the log density, all in float64."""
+
+    lo: float
+    hi: float
+
+    @abstractmethod
+    def _logsnr(self, u: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _u(self, lam: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _log_density(self, lam: Tensor) -> Tensor: ...
+
+    def _check_range(self) -> None:
+        lo, hi = _checks.number("lo", self.lo), _checks.number("hi", self.hi)
+        if not lo < hi:
+            raise ValueError(f"lo: got {lo:g} with hi = {hi:g}, takes less than hi")
+
+    def logsnr(self, u: Tensor) -> Tensor:
+        """λ at ``u`` ∈ [0, 1], any shape; u = 0 is the clean end (hi) and u = 1 the noisy one (lo).
+
+        Raises:
+            ValueError: ``u`` leaves [0, 1] or is NaN.
+        """
+        _checks.finite("u", u)
+        if not bool(((u >= 0) & (u <= 1)).all()):
+            raise ValueError(f"u: got values in [{u.min():g}, {u.max():g}], takes values in [0, 1]")
+        return self._logsnr(u.double()).clamp(self.lo, self.hi).to(u.dtype)
+
+    def u(self, logsnr: Tensor) -> Tensor:
+        """The inverse of :meth:`logsnr`: u ∈ [0, 1] at λ ∈ [lo, hi], any shape.
+
+        Raises:
+            ValueError: ``logsnr`` leaves [lo, hi] or is NaN.
+        """
+        _checks.finite("logsnr", logsnr)
+        slack = 1e-6 * max(1.0, abs(self.lo), abs(self.hi))  # one float32 rounding of an end point
+        if not bool(((logsnr >= self.lo - slack) & (logsnr <= self.hi + slack)).all()):
+            raise ValueError(
+                f"logsnr: got values in [{logsnr.min():g}, {logsnr.max():g}], "
+                f"takes values in [{self.lo:g}, {self.hi:g}]"
+            )
+        return self._u(logsnr.double().clamp(self.lo, self.hi)).clamp(0, 1).to(logsnr.dtype)
+
+    def log_density(self, logsnr: Tensor) -> Tensor:
+        """Log density of λ = λ(u), u ~ U(0, 1), at ``logsnr``, any shape; −∞ outside [lo, hi].
+
+        Raises:
+            ValueError: ``logsnr`` is NaN or infinite.
+        """
+        _checks.finite("logsnr", logsnr)
+        inside = (logsnr >= self.lo) & (logsnr <= self.hi)
+        value = self._log_density(logsnr.double().clamp(self.lo, self.hi)).to(logsnr.dtype)
+        return value.masked_fill(~inside, -math.inf)
+
+    def sample(
+        self,
+        n: int,
+        generator: Generator | None = None,
+        *,
+        stratified: bool = False,
+        antithetic: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Draw ``n`` log-SNRs with the schedule's density, (n,).
+
+        Args:
+            n: how many.
+            generator: source of randomness; its device is used when ``device`` is absent.
+            stratified: one draw from each of n equal slices of (0, 1), in order: less noise in a batch's loss.
+            antithetic: the second half mirrors the first, u ↦ 1 − u.
+            device: where the result lives.
+            dtype: of the result.
+
+        Raises:
+            ValueError: ``n`` is not a positive integer, or both variance reductions are asked for.
+
+        Source: Kingma et al. 2021, app. I.1 (stratified).
+        """
+        _checks.positive_int("n", n)
+        if stratified and antithetic:
+            raise ValueError("antithetic: got True with stratified=True, takes one of the two")
+        if device is None and generator is not None:
+            device = generator.device
+        draws = (n + 1) // 2 if antithetic else n
+        u = torch.rand(draws, generator=generator, device=device, dtype=torch.float64)
+        if stratified:
+            u = (torch.arange(n, device=device, dtype=torch.float64) + u) / n
+        if antithetic:
+            u = torch.cat([u, 1 - u])[:n]
+        return self._logsnr(u).clamp(self.lo, self.hi).to(dtype)
+
+    def grid(
+        self, steps: int, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """The rising levels λ_1 = lo < … < λ_T = hi of a sampler with T = ``steps``, (T,): evenly spaced in u.
+
+        Raises:
+            ValueError: ``steps`` is not a positive integer, or so large that neighbours round to one number.
+
+        Source: Ho & Salimans 2022, Algorithm 2.
+        """
+        _checks.positive_int("steps", steps)
+        u = torch.linspace(1, 0, steps, dtype=torch.float64)
+        grid = self._logsnr(u).clamp(self.lo, self.hi)
+        grid[0] = self.lo
+        if steps > 1:
+            grid[-1] = self.hi
+        return _checks.rising("steps", grid.to(dtype=dtype)).to(device)
+
+
+@dataclass(frozen=True)
+class Uniform(Schedule):
+    """λ uniform on [lo, hi]: λ = hi − (hi − lo) u.
+
+    Source: Ho & Salimans 2022, §2 (p(λ) uniform, λ ∈ [−20, 20]).
+    """
+
+    lo: float = -20.0
+    hi: float = 20.0
+
+    def __post_init__(self) -> None:
+        self._check_range()
+
+    def _logsnr(self, u: Tensor) -> Tensor:
+        return self.hi - (self.hi - self.lo) * u
+
+    def _u(self, lam: Tensor) -> Tensor:
+        return (self.hi - lam) / (self.hi - self.lo)
+
+    def _log_density(self, lam: Tensor) -> Tensor:
+        return torch.full_like(lam, -math.log(self.hi - self.lo))
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    r"""The continuous cosine schedule λ = −2 log tan(au + b): a hyperbolic secant law cut to [lo, hi].
+
+    b = arctan(e^{−hi/2}) and a = arctan(e^{−lo/2}) − b. The density is 1 / (4a cosh(λ/2)).
+
+    Source: Ho & Salimans 2022, §2; Nichol & Dhariwal 2021, eq. 17 (without its offset s).
+    """
+
+    lo: float = -20.0
+    hi: float = 20.0
+
+    def __post_init__(self) -> None:
+        self._check_range()
+
+    @property
+    def b(self) -> float:
+        """The angle at u = 0, in radians."""
+        return math.atan(math.exp(-self.hi / 2))
+
+    @property
+    def a(self) -> float:
+        """The angle between u = 0 and u = 1, in radians."""
+        return math.pi / 2 - math.atan(math.exp(self.lo / 2)) - self.b
+
+    def _logsnr(self, u: Tensor) -> Tensor:
+        # Past the middle, measure the angle from π/2: there tan loses what cot keeps.
+        from_clean = self.a * u + self.b
+        from_noise = self.a * (1 - u) + math.atan(math.exp(self.lo / 2))
+        first = u <= 0.5
+        return torch.where(first, -2 * from_clean.tan().log(), 2 * from_noise.tan().log())
+
+    def _u(self, lam: Tensor) -> Tensor:
+        from_clean = (torch.exp(-lam / 2).atan() - self.b) / self.a
+        from_noise = 1 - (torch.exp(lam / 2).atan() - math.atan(math.exp(self.lo / 2))) / self.a
+        return torch.where(lam >= 0, from_clean, from_noise)
+
+    def _log_density(self, lam: Tensor) -> Tensor:
+        log_cosh = lam.abs() / 2 + F.softplus(-lam.abs()) - math.log(2)
+        return -math.log(4 * self.a) - log_cosh
+
+
+@dataclass(frozen=True)
+class LinearBeta(Schedule):
+    r"""DDPM's linear β in continuous time: α² = exp(−B(t)), B(t) = β_min t + ½ (β_max − β_min) t², t ∈ (0, 1].
+
+    The defaults are DDPM's β_1 = 1e−4, β_T = 0.02 times its T = 1000 steps. u runs evenly in t between the two ends.
+
+    Args:
+        beta_min, beta_max: rates at t = 0 and t = 1, 0 ≤ beta_min ≤ beta_max.
+        lo: noisy end; by default where t = 1, about −10.05.
+        hi: clean end (t = 0 itself would be λ = ∞).
+
+    Source: Ho et al. 2020, §4; Song et al. 2021, app. C.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    lo: float = None  # type: ignore[assignment]  # filled in below from the rates
+    hi: float = 20.0
+
+    def __post_init__(self) -> None:
+        _checks.number("beta_min", self.beta_min, lo=0.0)
+        _checks.number("beta_max", self.beta_max, lo=max(self.beta_min, 1e-12))
+        if self.lo is None:
+            total = (self.beta_min + self.beta_max) / 2
+            object.__setattr__(self, "lo", -math.log(math.expm1(total)))
+        self._check_range()
+
+    def _t(self, lam: Tensor) -> Tensor:
+        total = F.softplus(-lam)  # B, from α² = e^{−B}
+        slope = self.beta_max - self.beta_min
+        return 2 * total / (self.beta_min + (self.beta_min**2 + 2 * slope * total).sqrt())
+
+    def _ends(self) -> tuple[float, float]:
+        ends = self._t(torch.tensor([self.hi, self.lo], dtype=torch.float64))
+        return ends[0].item(), ends[1].item()
+
+    def _logsnr(self, u: Tensor) -> Tensor:
+        clean, noisy = self._ends()
+        t = clean + (noisy - clean) * u
+        total = self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
+        return -(total + log1mexp(-total))  # −log(e^B − 1)
+
+    def _u(self, lam: Tensor) -> Tensor:
+        clean, noisy = self._ends()
+        return (self._t(lam) - clean) / (noisy - clean)
+
+    def _log_density(self, lam: Tensor) -> Tensor:
+        clean, noisy = self._ends()
+        t = self._t(lam)
+        rate = self.beta_min + (self.beta_max - self.beta_min) * t
+        return -math.log(noisy - clean) - rate.log() + log1mexp(-F.softplus(-lam))
+
+
+@dataclass(frozen=True)
+class LogNormal(Schedule):
+    r"""EDM's training law: log(σ/α) ~ N(mean, std²), so λ = −2 log(σ/α) ~ N(−2 mean, 4 std²), cut to [lo, hi].
+
+    Source: Karras et al. 2022, table 1 (P_mean = −1.2, P_std = 1.2).
+    """
+
+    mean: float = -1.2
+    std: float = 1.2
+    lo: float = -20.0
+    hi: float = 20.0
+
+    def __post_init__(self) -> None:
+        _checks.number("mean", self.mean)
+        if not _checks.number("std", self.std) > 0:
+            raise ValueError(f"std: got {self.std!r}, takes a positive number")
+        self._check_range()
+        below, above = self._tails()
+        if not above - below > 0:
+            raise ValueError(f"mean: got {self.mean!r}, takes one that leaves some mass in [lo, hi]")
+
+    def _standard(self, lam: Tensor) -> Tensor:
+        return (lam + 2 * self.mean) / (2 * self.std)
+
+    def _tails(self) -> tuple[float, float]:
+        """P(λ > hi) and P(λ > lo) of the uncut law: upper tails, accurate at the clean end."""
+        ends = torch.tensor([self.hi, self.lo], dtype=torch.float64)
+        tails = torch.special.ndtr(-self._standard(ends))
+        return tails[0].item(), tails[1].item()
+
+    def _logsnr(self, u: Tensor) -> Tensor:
+        below, above = self._tails()
+        return -2 * self.mean - 2 * self.std * torch.special.ndtri(below + (above - below) * u)
+
+    def _u(self, lam: Tensor) -> Tensor:
+        below, above = self._tails()
+        return (torch.special.ndtr(-self._standard(lam)) - below) / (above - below)
+
+    def _log_density(self, lam: Tensor) -> Tensor:
+        below, above = self._tails()
+        scale = 2 * self.std * math.sqrt(2 * math.pi) * (above - below)
+        return -0.5 * self._standard(lam) ** 2 - math.log(scale)
+
+
+@dataclass(frozen=True)
+class Shifted(Schedule):
+    """``base`` with ``shift`` added to every λ, its ends included: the same schedule for another resolution.
+
+    Source: Hoogeboom, Heek & Salimans 2023, eq. 4.
+    """
+
+    base: Schedule
+    shift: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, Schedule):
+            raise ValueError(f"base: got {type(self.base).__name__}, takes a Schedule")
+        _checks.number("shift", self.shift)
+
+    @classmethod
+    def for_resolution(cls, base: Schedule, size: int, reference: int = 64) -> Shifted:
+        """``base``, made for images of ``reference`` pixels a side, for ``size``: shift 2 log(reference/size)."""
+        _checks.positive_int("size", size)
+        _checks.positive_int("reference", reference)
+        return cls(base, 2 * math.log(reference / size))
+
+    @property
+    def lo(self) -> float:  # type: ignore[override]
+        """λ_min."""
+        return self.base.lo + self.shift
+
+    @property
+    def hi(self) -> float:  # type: ignore[override]
+        """λ_max."""
+        return self.base.hi + self.shift
+
+    def _logsnr(self, u: Tensor) -> Tensor:
+        return self.base._logsnr(u) + self.shift
+
+    def _u(self, lam: Tensor) -> Tensor:
+        return self.base._u(lam - self.shift)
+
+    def _log_density(self, lam: Tensor) -> Tensor:
+        return self.base._log_density(lam - self.shift)

@@ -1,0 +1,103 @@
+"""A training loop for small data that yields after every step, so a notebook owns logging, plotting and stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from .. import _checks
+from ..prediction import Kind, NetDenoiser
+from ..schedules import Cosine, Schedule
+from .objective import EMA, diffusion_loss
+
+__all__ = ["Record", "fit"]
+
+Batch = Callable[[int, Generator], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One step of training.
+
+    Attributes:
+        step: from 1.
+        loss: the batch's mean loss, a 0-d tensor (reading it with ``float`` waits for the device).
+        ema: the averaged weights so far; ``ema.net`` is the network to sample from.
+    """
+
+    step: int
+    loss: Tensor
+    ema: EMA
+
+
+def fit(
+    net: nn.Module,
+    batch: Batch,
+    *,
+    steps: int,
+    batch_size: int = 512,
+    kind: Kind = "eps",
+    target: Kind | None = None,
+    schedule: Schedule | None = None,
+    p_uncond: float = 0.1,
+    weighting: Callable[[Tensor], Tensor] | None = None,
+    lr: float = 2e-3,
+    ema_decay: float = 0.995,
+    generator: Generator | None = None,
+) -> Iterator[Record]:
+    """Train ``net`` as a classifier-free-guidance model (Algorithm 1), yielding a :class:`Record` a step.
+
+    Args:
+        net: ``net(z, logsnr, y) -> tensor``; trained in place.
+        batch: ``batch(n, generator) -> (x (n, *d), y (n,))``, for instance ``mixture.sample_labeled``.
+        steps: optimizer steps.
+        batch_size: samples a step.
+        kind: what the network's output means.
+        target: whose error counts; the network's own kind when absent.
+        schedule: law of λ; the cosine schedule on [−20, 20] when absent.
+        p_uncond: probability of dropping a label.
+        weighting: further weight on the loss as a function of λ.
+        lr: peak learning rate of Adam; it warms up over 5 % of the steps and decays to zero along a cosine.
+        ema_decay: of the averaged weights.
+        generator: source of randomness for data, λ, ε and label drops.
+
+    Yields:
+        one record a step.
+
+    Raises:
+        ValueError: an argument out of range, or a loss that is no longer finite (looked at every 100 steps).
+
+    Source: Ho & Salimans 2022, Algorithm 1.
+    """
+    _checks.positive_int("steps", steps)
+    _checks.positive_int("batch_size", batch_size)
+    _checks.unit_interval("p_uncond", p_uncond)
+    schedule = Cosine() if schedule is None else schedule
+    denoiser, ema = NetDenoiser(net, kind), EMA(net, ema_decay)
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=(0.9, 0.99), fused=True)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=lr,
+        total_steps=steps + 1,
+        pct_start=0.05,
+        cycle_momentum=False,
+        final_div_factor=1e3,
+    )
+    net.train()
+    for step in range(1, steps + 1):
+        x, y = batch(batch_size, generator)
+        loss = diffusion_loss(
+            denoiser, x, y, schedule=schedule, p_uncond=p_uncond, target=target or kind,
+            weighting=weighting, generator=generator,
+        ).mean()  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        if step % 100 == 0 and not bool(loss.isfinite()):
+            raise ValueError(f"loss: got {loss.item()} at step {step}, takes finite numbers; lower lr")
+        optimizer.step()
+        rate.step()
+        ema.update()
+        yield Record(step, loss.detach(), ema)

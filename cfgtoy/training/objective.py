@@ -1,0 +1,122 @@
+"""The training objective of classifier-free guidance (Ho & Salimans 2022, Algorithm 1), and the weights' average."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from .. import _checks
+from ..logsnr import as_logsnr, log_alpha_sigma, per_sample
+from ..prediction import NULL, Denoiser, Kind, Prediction
+from ..schedules import Schedule
+
+__all__ = ["EMA", "diffusion_loss", "drop_labels"]
+
+
+def drop_labels(y: Tensor, p_uncond: float, generator: Generator | None = None) -> Tensor:
+    """Replace each class by NULL with probability ``p_uncond``, independently per sample, (b,).
+
+    Raises:
+        ValueError: ``p_uncond`` outside [0, 1].
+
+    Source: Ho & Salimans 2022, Algorithm 1, line 3.
+    """
+    p_uncond = _checks.unit_interval("p_uncond", p_uncond)
+    drop = torch.rand(y.shape, generator=generator, device=y.device) < p_uncond
+    return torch.where(drop, NULL, y)
+
+
+def diffusion_loss(
+    denoiser: Denoiser,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    schedule: Schedule,
+    p_uncond: float = 0.1,
+    target: Kind = "eps",
+    weighting: Callable[[Tensor], Tensor] | None = None,
+    logsnr: Tensor | None = None,
+    generator: Generator | None = None,
+) -> Tensor:
+    """One Monte-Carlo draw of the denoising loss for each sample, (b,): its mean over the batch is the objective.
+
+    Draws λ from the schedule, ε from N(0, I), drops labels with ``p_uncond``, and returns the squared error of the
+    prediction at z = αx + σε, averaged over the sample's entries and weighted.
+
+    Args:
+        denoiser: what is trained; see :class:`cfgtoy.NetDenoiser` for a network.
+        x: clean samples, (b, \\*d).
+        y: classes, (b,), or None for a model without classes.
+        schedule: law of λ.
+        p_uncond: probability of dropping a label, in [0, 1].
+        target: the quantity whose error counts; ``"eps"`` is the paper's loss, ``"v"`` weights it by 1/α².
+        weighting: further weight as a function of λ, (b,) -> (b,).
+        logsnr: the levels to use instead of drawing them, (b,).
+        generator: source of randomness, on x's device.
+
+    Raises:
+        ValueError: ``p_uncond`` outside [0, 1], or shapes that do not fit.
+
+    Source: Ho & Salimans 2022, eq. 5 and Algorithm 1; Salimans & Ho 2022 (v).
+    """
+    if logsnr is None:
+        logsnr = schedule.sample(len(x), generator, stratified=True, device=x.device, dtype=x.dtype)
+    lam = as_logsnr("logsnr", logsnr, x, check=False).expand(len(x))
+    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    log_alpha, log_sigma = log_alpha_sigma(lam)
+    alpha, sigma = per_sample(log_alpha.exp(), x), per_sample(log_sigma.exp(), x)
+    z = alpha * x + sigma * noise
+    if y is not None:
+        y = drop_labels(y, p_uncond, generator)
+    error = denoiser(z, lam, y).as_kind(target) - _true(z, lam, x, noise, target)
+    loss = error.float().square().flatten(1).mean(1)
+    return loss if weighting is None else weighting(lam) * loss
+
+
+def _true(z: Tensor, lam: Tensor, x: Tensor, noise: Tensor, target: Kind) -> Tensor:
+    """The regression target, formed from x and ε themselves rather than from one of them and z."""
+    if target == "x":
+        return x
+    if target == "v":
+        log_alpha, log_sigma = log_alpha_sigma(lam)
+        return per_sample(log_alpha.exp(), x) * noise - per_sample(log_sigma.exp(), x) * x
+    return Prediction.from_eps(z, lam, noise).as_kind(target)
+
+
+class EMA:
+    """An exponential moving average of a network's weights, the copy that one samples from.
+
+    The decay warms up, min(decay, (1 + t)/(10 + t)) at step t, so that early weights are forgotten.
+
+    Args:
+        net: the network in training.
+        decay: in [0, 1).
+
+    Attributes:
+        net: the averaged copy, in evaluation mode, without gradients.
+        step: updates so far.
+
+    Raises:
+        ValueError: ``decay`` outside [0, 1).
+    """
+
+    def __init__(self, net: nn.Module, decay: float = 0.999) -> None:
+        if _checks.unit_interval("decay", decay) == 1:
+            raise ValueError("decay: got 1, takes a number in [0, 1)")
+        self.decay = decay
+        self.step = 0
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self._pairs = list(self.net.parameters()), list(net.parameters())
+        self._buffers = list(zip(self.net.buffers(), net.buffers(), strict=True))
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average one step towards the network's present weights; buffers are copied."""
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(*self._pairs, 1 - decay)
+        for mine, theirs in self._buffers:
+            mine.copy_(theirs)
