@@ -56,7 +56,7 @@ class GaussianMixture:
         if means.ndim != 2 or 0 in means.shape:
             raise ValueError(f"means: got shape {tuple(means.shape)}, takes (k, d)")
         self.means = means
-        k, d = means.shape
+        k = len(means)
         self._variances, self._basis = _diagonalise(covs, means)  # (k, d), (k, d, d) or None
         if weights is None:
             weights = torch.ones(k, dtype=means.dtype, device=means.device)
