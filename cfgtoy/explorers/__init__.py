@@ -2,5 +2,19 @@
 
 from ._frames import Frames, frames
 from ._static import StaticWidget
+from .field import FieldExplorer
+from .forward import ForwardExplorer
+from .sampling import SamplingExplorer
+from .temperature import TemperatureExplorer
+from .tradeoff import TradeoffExplorer
 
-__all__ = ["Frames", "StaticWidget", "frames"]
+__all__ = [
+    "FieldExplorer",
+    "ForwardExplorer",
+    "Frames",
+    "SamplingExplorer",
+    "StaticWidget",
+    "TemperatureExplorer",
+    "TradeoffExplorer",
+    "frames",
+]

@@ -1,0 +1,60 @@
+"""Guidance field: which way guidance pushes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..mixture import GaussianMixture
+from ._exact import JS, MixtureExplorer, checked, integer_class, number, one_of
+
+__all__ = ["FieldExplorer"]
+
+_LAYERS = ("conditional", "unconditional", "difference", "guided")
+
+
+def _check_layers(name: str, value: Any) -> list[str]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or any(layer not in _LAYERS for layer in value):
+        raise ValueError(f"{name}: got {value!r}, takes any of {', '.join(map(repr, _LAYERS))}")
+    return list(value)
+
+
+class FieldExplorer(MixtureExplorer):
+    """Exact scores and the guided field as arrows; classes can be dragged and widened.
+
+    Args:
+        mixture: The data, in two dimensions; by default the three Gaussians of `cfgtoy.datasets`.
+        w: Guidance weight, 0 for the plain conditional field.
+        lam: log-SNR λ in [−20, 20].
+        y: The class c that guidance is for.
+        layers: Arrows to draw: any of ``"conditional"`` ∇log p(z|c), ``"unconditional"`` ∇log p(z), ``"difference"``
+            (of the two: the implicit classifier's gradient) and ``"guided"``.
+        density: What the bands show: ``"conditional"`` p(z|c), ``"marginal"`` p(z) or ``"tilted"`` p(z|c) p(c|z)^w.
+        alt: What the reader sees, in a sentence.
+
+    All are synced traits.
+
+    Raises:
+        ValueError: for a value outside of these, also when a trait is set later.
+    """
+
+    module = JS / "field.mjs"
+
+    w = number(2.0)
+    lam = number(0.0, -20, 20)
+    y = checked(0, integer_class)
+    layers = checked(["guided"], _check_layers)
+    density = one_of("conditional", ["conditional", "marginal", "tilted"])
+
+    def __init__(
+        self,
+        *,
+        mixture: GaussianMixture | None = None,
+        w: float = 2.0,
+        lam: float = 0.0,
+        y: int = 0,
+        layers: Sequence[str] = ("guided",),
+        density: str = "conditional",
+        alt: str = "Arrows of the guided score over the class densities; sliders set the weight w and the log-SNR.",
+    ) -> None:
+        super().__init__(mixture=mixture, w=w, lam=lam, y=y, layers=layers, density=density, alt=alt)

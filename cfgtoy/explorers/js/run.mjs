@@ -1,0 +1,38 @@
+// What the sampling explorers share: a population of particles with its random numbers, and one run of it.
+
+import { weightRule } from "./guidance.mjs";
+import { fillNormal } from "./random.mjs";
+import { sample } from "./samplers.mjs";
+import { grid, uniform } from "./schedules.mjs";
+import { memo } from "./ui.mjs";
+
+/** Classes of n particles: all of `y`, or (null) the classes in proportion, one run of particles each. */
+export function assign(mixture, n, y) {
+  const classes = new Int32Array(n);
+  if (y !== null) return classes.fill(y);
+  for (let i = 0, c = 0, upTo = mixture.prior[0]; i < n; i++) {
+    while (c < mixture.classes - 1 && (i + 0.5) / n > upTo) upTo += mixture.prior[++c];
+    classes[i] = c;
+  }
+  return classes;
+}
+
+const SPAN = 64; // steps for which noise is kept; then it is read again, a few particles further on
+
+/** A function run(settings) that keeps its random numbers: the same seed meets every w, so that samples move smoothly. */
+export function runner() {
+  const starts = memo((n, seed) => fillNormal(new Float64Array(2 * n), seed));
+  const noises = memo((n, steps, seed) => fillNormal(new Float32Array(2 * n * Math.min(steps, SPAN) + (steps > SPAN ? 2026 : 0)), seed + 7919));
+  const grids = memo((steps, half) => grid(uniform(-half, half), steps));
+  const people = memo(assign);
+  return ({ mixture, w, v = 0.3, steps, sampler, seed, n, y = null, interval = null, path, tweak, half = 20 }) => {
+    const classes = people(mixture, n, y), levels = grids(steps, half);
+    const noise = sampler === "ancestral" ? noises(n, steps, seed) : new Float32Array(2);
+    const points = sample(mixture, { classes, start: starts(n, seed), grid: levels, sampler, noise, v, weight: weightRule(w, interval), path, tweak });
+    return { points, classes, grid: levels };
+  };
+}
+
+/** Particles as bytes for Python: float32 rows (x, y, class). */
+export const packed = ({ points, classes }) =>
+  new DataView(Float32Array.from({ length: 3 * classes.length }, (_, k) => (k % 3 < 2 ? points[2 * ((k / 3) | 0) + (k % 3)] : classes[(k / 3) | 0])).buffer);
