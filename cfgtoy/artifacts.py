@@ -15,14 +15,18 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from . import _checks, schedules
 from .prediction import NetDenoiser, Prediction
+
+if TYPE_CHECKING:
+    from .metrics.extractors import ClassifierExtractor
 
 __all__ = [
     "Artifact",
@@ -31,6 +35,7 @@ __all__ = [
     "data_folder",
     "load",
     "load_denoiser",
+    "load_evaluator",
     "load_net",
     "load_noisy_classifier",
     "manifest",
@@ -44,6 +49,11 @@ __all__ = [
 ENVIRONMENT = "CFGTOY_DATA"
 MANIFEST = "manifest.json"
 _KEY = "cfgtoy"  # of our JSON in the safetensors header
+_NETS = {
+    "UNet": "unet",
+    "NoisyClassifier": "unet",
+    "Evaluator": "evaluator",
+}  # class -> module of cfgtoy.nets
 Role = Literal["denoiser", "noisy_classifier", "evaluator"]
 
 
@@ -327,16 +337,14 @@ def load_net(
         ValueError: when the file is damaged, has another role, or its tensors do not fit the network it names.
         FileNotFoundError: as :func:`load`.
     """
-    from . import nets
-
     artifact = load(name)
     meta, where = artifact.meta, artifact.path
     if meta.get("role") != role:
         raise ValueError(f"{where}: holds a {meta.get('role', 'file of no known role')!r}, takes a {role!r}")
     spec = meta.get("net", {})
-    kind: Callable[..., nn.Module] | None = getattr(nets, str(spec.get("class")), None)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise ValueError(f"{where}: names the network {spec.get('class')!r}, takes one of cfgtoy.nets")
+    if spec.get("class") not in _NETS:
+        raise ValueError(f"{where}: names the network {spec.get('class')!r}, takes one of {', '.join(_NETS)}")
+    kind = getattr(import_module(f"cfgtoy.nets.{_NETS[spec['class']]}"), spec["class"])
     try:
         net = kind(**spec.get("args", {}))
         net.load_state_dict(artifact.tensors)
@@ -371,7 +379,9 @@ def load_noisy_classifier(
     return _build(NoisyImageClassifier, net, artifact)
 
 
-def load_evaluator(name: str | Path = "cifar10-evaluator", device: torch.device | str = "cpu") -> Any:
+def load_evaluator(
+    name: str | Path = "cifar10-evaluator", device: torch.device | str = "cpu"
+) -> ClassifierExtractor:
     """The extractor of features and probabilities behind the ``…_classifier`` metrics.
 
     The same as :func:`cfgtoy.metrics.extractors.classifier`; errors as :func:`load_net`.

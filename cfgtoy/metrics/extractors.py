@@ -1,0 +1,184 @@
+"""Extractors: what turns images into the features and class probabilities that metrics are made of.
+
+The same samples get other figures from another extractor, so every extractor has a name, and the name goes into the
+key of each figure: ``frechet_cifar10_classifier`` is no FID. Only ``inception`` gives figures that compare with the
+FID and Inception score of papers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..datasets.resident import ImageData, to_float, to_uint8
+
+__all__ = ["ClassifierExtractor", "Extractor", "classifier", "digits_classifier", "inception", "load", "over"]
+
+
+class Extractor(Protocol):
+    """Images -> features and class probabilities.
+
+    Attributes:
+        name: what the figures are called after, such as ``cifar10_classifier``.
+        sha256: of its weights, or None where they are not ours.
+    """
+
+    name: str
+    sha256: str | None
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (b, c, h, w) in [-1, 1] -> features (b, d) and probabilities (b, C), float32."""
+        ...
+
+
+class ClassifierExtractor:
+    """A classifier of clean images with ``.features(x)`` and ``.head(features)``, as an extractor."""
+
+    def __init__(self, net: nn.Module, name: str, sha256: str | None = None) -> None:
+        self.net, self.name, self.sha256 = net.eval(), name, sha256
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.net.features(x)  # type: ignore[operator]
+        return features.float(), self.net.head(features).float().softmax(1)  # type: ignore[operator]
+
+    def accuracy(self, data: ImageData, batch: int = 500) -> float:
+        """The share of ``data`` that the classifier names rightly."""
+        right = sum(
+            int((probs.argmax(1).cpu() == y).sum())
+            for (_, probs), y in zip(over(self, data.images, batch), data.labels.split(batch), strict=True)
+        )
+        return right / len(data)
+
+
+def over(
+    extractor: Extractor, images: Tensor, batch: int = 500, device: torch.device | str | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield features and probabilities of uint8 images (n, c, h, w), a batch at a time, on ``device``."""
+    for part in images.split(batch):
+        yield extractor(to_float(part.to(device or part.device)))
+
+
+def load(name: str | Path, device: torch.device | str = "cpu") -> Extractor:
+    """An extractor by name: ``"inception"``, ``"digits-evaluator"``, ``"cifar10-evaluator"``, or a weight file.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`cfgtoy.artifacts.load_net`.
+        ImportError, OSError: as :func:`inception`.
+    """
+    if name == "inception":
+        return inception(device)
+    if name == "digits-evaluator":
+        return digits_classifier(device)
+    return classifier(name, device)
+
+
+def classifier(
+    name: str | Path = "cifar10-evaluator", device: torch.device | str = "cpu"
+) -> ClassifierExtractor:
+    """The classifier trained in this project: features of its last layer, probabilities of its classes.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`cfgtoy.artifacts.load_net`.
+    """
+    from .. import artifacts
+
+    net, artifact = artifacts.load_net(name, "evaluator", device)
+    dataset = Path(str(artifact.meta.get("dataset", "image"))).name
+    return ClassifierExtractor(net, f"{dataset}_classifier", artifact.sha256)
+
+
+def digits_classifier(device: torch.device | str = "cpu") -> ClassifierExtractor:
+    """The classifier of scikit-learn's digits: from the shipped weights, else trained here in some seconds."""
+
+    try:
+        return classifier("digits-evaluator", device)
+    except FileNotFoundError:
+        if "digits-evaluator" in _listed():
+            raise  # listed but gone: that is damage, not a wheel without data
+        return ClassifierExtractor(train_digits().to(device), "digits_classifier")
+
+
+def _listed() -> dict[str, Any]:
+    from .. import artifacts
+
+    try:
+        return artifacts.manifest()
+    except FileNotFoundError:
+        return {}
+
+
+def train_digits(*, steps: int = 300, batch: int = 128, lr: float = 4e-3, seed: int = 0) -> nn.Module:
+    """Train the small classifier of the 8x8 digits on the CPU.
+
+    Args:
+        steps, batch, lr: of AdamW under a one-cycle rate.
+        seed: of weights, batches and shifts; the caller's random state is left as it was.
+
+    Returns:
+        The network, in evaluation mode and frozen.
+    """
+    from ..datasets import digits
+    from ..datasets.resident import ResidentBatches
+    from ..nets.evaluator import Evaluator
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Evaluator.preset("digits")
+        optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.05)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+        batches = ResidentBatches(digits.load("train"), batch, seed=seed)
+        net.train()
+        for _, (x, y) in zip(range(steps), batches, strict=False):
+            loss = F.cross_entropy(net(_shifted(x)), y, label_smoothing=0.05)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            rate.step()
+    return net.eval().requires_grad_(False)
+
+
+def _shifted(x: Tensor) -> Tensor:
+    """x moved by up to one pixel each way, background coming in, the same for the whole batch."""
+    dx, dy = torch.randint(0, 3, (2,)).tolist()
+    h, w = x.shape[-2:]
+    return F.pad(x, (1, 1, 1, 1), value=-1.0)[..., dy : dy + h, dx : dx + w]
+
+
+class _Inception:
+    name, sha256 = "inception", None
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u8 = to_uint8(x)
+        features, logits = self.net(u8.expand(-1, 3, -1, -1))
+        return features.float(), logits.float().softmax(1)
+
+
+def inception(device: torch.device | str = "cpu") -> Extractor:
+    """Inception-v3 as FID and the Inception score use it, through torch-fidelity: 2048 features, 1008 classes.
+
+    Raises:
+        ImportError: when torch-fidelity is missing.
+        OSError: when its weights (92 MB, from github.com) cannot be downloaded.
+    """
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise ImportError(
+            "the Inception extractor is not installed: pip install torch-fidelity (it brings torchvision). "
+            "The default extractor, the classifier trained here, needs nothing"
+        ) from error
+    try:
+        net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"])
+    except OSError as error:  # urllib's errors are OSErrors
+        raise OSError(f"could not download the Inception weights: {error}") from error
+    return _Inception(net.eval().requires_grad_(False).to(device))
