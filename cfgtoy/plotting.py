@@ -103,7 +103,7 @@ def subplots(
         columns: Panels side by side, 1 to 3; with more, the text is too small on a phone.
         rows: Panels above each other.
         size: Width and height of the whole figure in inches, 100 page pixels each. By default 4.8 × 3.2 for
-            one panel, and panels of about 2.3 × 2.5 otherwise.
+            one panel, and panels of about 2.1 × 2.4 or 2.9 × 2.9 otherwise.
         **kwargs: Given on to `matplotlib.pyplot.subplots`.
 
     Returns:
@@ -115,7 +115,7 @@ def subplots(
     if columns not in (1, 2, 3):
         raise ValueError(f"columns: got {columns}; it takes 1, 2 or 3")
     if size is None:
-        width, height = {1: (4.8, 3.2), 2: (6.0, 2.9), 3: (6.8, 2.5)}[columns]
+        width, height = {1: (4.8, 3.2), 2: (5.8, 2.9), 3: (6.4, 2.45)}[columns]
         size = (width, height * rows)
     return plt.subplots(rows, columns, figsize=size, layout="constrained", **kwargs)
 
@@ -173,10 +173,9 @@ def density(
     ranked = np.sort(p, axis=None)[::-1]
     held = np.cumsum(ranked) / ranked.sum()
     levels = sorted({float(ranked[min(np.searchsorted(held, m), ranked.size - 1)]) for m in mass})
-    rgb = to_rgb(color)
     if fill:
-        shades = [(*rgb, a) for a in np.linspace(0.14, 0.85, len(levels))]
-        ax.contourf(xs, ys, p, levels=[*levels, 1.0 + 1e-9], colors=shades, antialiased=False)
+        for level in levels:  # one on another: no seams between them
+            ax.contourf(xs, ys, p, levels=[level, 1.0 + 1e-9], colors=[(*to_rgb(color), 0.28)])
     else:
         ax.contour(xs, ys, p, levels=levels, colors=[color], linewidths=1.2)
     _square(ax, xs, ys)

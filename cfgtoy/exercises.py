@@ -1,0 +1,125 @@
+"""Check cells: tell a reader's answer right from wrong, with a message that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Check"]
+
+_OPEN = "Not answered yet: put your answer in the cell above, then run both again."
+
+
+class Check:
+    """A question's check, called with an answer.
+
+    The expected answer is computed by the chapter, not written down, so that reading the check gives nothing
+    away. An answer of ``None`` or ``...`` is an open question, not an error: a chapter runs through with its
+    exercises unanswered.
+
+    Args:
+        expected: The right answer: a number, an array or tensor, text, a truth value, or a function.
+        rtol: Relative tolerance for numbers.
+        atol: Absolute tolerance for numbers.
+        on: For a function, the arguments to call it with: a tuple each.
+        hints: Likely wrong answers with what to say to them: pairs of an answer, as for ``expected``, and a
+            text. The first that fits is told.
+        hint: What to say to any other wrong answer.
+        right: What to add when the answer is right.
+
+    Raises:
+        ValueError: if ``expected`` is a function and ``on`` is empty.
+    """
+
+    def __init__(
+        self,
+        expected: Any,
+        *,
+        rtol: float = 1e-3,
+        atol: float = 1e-6,
+        on: Sequence[tuple[Any, ...]] = (),
+        hints: Sequence[tuple[Any, str]] = (),
+        hint: str = "",
+        right: str = "",
+    ) -> None:
+        if callable(expected) and not on:
+            raise ValueError("on: got nothing; to check a function it takes arguments to call it with")
+        self.expected, self.rtol, self.atol = expected, rtol, atol
+        self.on, self.hints, self.hint, self.right = on, hints, hint, right
+
+    def __call__(self, answer: Any) -> None:
+        """Print whether ``answer`` is right, and if not, in what it differs."""
+        print(self.verdict(answer))
+
+    def verdict(self, answer: Any) -> str:
+        """What a call prints: it starts with ``Right``, ``Not yet`` or ``Not answered yet``."""
+        if answer is None or answer is ...:
+            return _OPEN
+        try:
+            problem = self._compare(answer, self.expected)
+        except Exception as error:  # whatever a reader's function raises is theirs to see
+            return f"Not yet: your answer raised {type(error).__name__}: {error}"
+        if problem is _OPEN:
+            return _OPEN
+        if not problem:
+            return f"Right. {self.right}".rstrip()
+        for wrong, text in self.hints:
+            try:
+                if not self._compare(answer, wrong):
+                    return f"Not yet: {text}"
+            except Exception:
+                continue  # a hint that does not fit this kind of answer
+        return f"Not yet: {problem}. {self.hint}".rstrip()
+
+    def _compare(self, answer: Any, expected: Any) -> str:
+        """Empty if the two agree, else in what they differ."""
+        if callable(expected):
+            if not callable(answer):
+                return "the answer should be a function"
+            return self._compare_functions(answer, expected)
+        if callable(answer):
+            return "the answer should be a value; did you forget to call your function?"
+        if isinstance(expected, str | bool | np.bool_):
+            return "" if answer == expected else f"it is not {answer!r}"
+        a, e = (
+            np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+            for value in (answer, expected)
+        )
+        if a.shape != e.shape:
+            return f"got shape {a.shape}, expected {e.shape}"
+        if np.isnan(a.astype(float)).any():
+            return "there is a NaN in it"
+        if np.allclose(a, e, rtol=self.rtol, atol=self.atol):
+            return ""
+        return _difference(a.astype(float), e.astype(float))
+
+    def _compare_functions(self, answer: Callable[..., Any], expected: Callable[..., Any]) -> str:
+        """The first call in ``on`` where the two differ."""
+        for arguments in self.on:
+            value = answer(*arguments)
+            if value is None or value is ...:
+                return _OPEN
+            if problem := self._compare(value, expected(*arguments)):
+                return f"{problem}, called with {_brief(arguments)}"
+        return ""
+
+
+def _difference(a: np.ndarray, e: np.ndarray) -> str:
+    """How a wrong number or array differs from the right one, without telling the right one."""
+    if np.allclose(a, -e, rtol=1e-3):
+        return "the size is right, the sign is not"
+    if a.ndim == 0:
+        return f"{float(a):.4g} is too {'large' if a > e else 'small'}"
+    ratio = a / np.where(e == 0, np.nan, e)
+    if np.isfinite(ratio).all() and np.ptp(ratio) < 1e-3 * abs(ratio.mean()):
+        return f"right but for a factor: yours is {ratio.mean():.4g} times as large"
+    worst = float(np.abs(a - e).max())
+    return f"it is off by up to {worst:.2g}"
+
+
+def _brief(arguments: tuple[Any, ...]) -> str:
+    """Arguments as one short line."""
+    words = [f"shape {tuple(a.shape)}" if getattr(a, "ndim", 0) else f"{a}" for a in arguments]
+    return f"({', '.join(words)})"
