@@ -1,0 +1,106 @@
+"""Time from a slider's input to the drawn frame, in headless Chromium. Run: ``python benchmarks/explorers.py``.
+
+Two figures an explorer, medians over many inputs. ``work``: an input event is dispatched at the start of a frame, as the
+browser does for a drag, and the clock stops once every canvas has executed what was drawn on it (one pixel is read back).
+``presented``: real key presses, from the event's time stamp to the frame on the screen, as the browser itself reports it
+(Event Timing, which rounds to 8 ms and includes the wait for the display's own 16.7 ms beat).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+
+from cfgtoy import datasets
+from cfgtoy.explorers import (
+    FieldExplorer,
+    ForwardExplorer,
+    SamplingExplorer,
+    StaticWidget,
+    TemperatureExplorer,
+    TradeoffExplorer,
+)
+
+WORK = """async ([key, count]) => {
+  const range = document.querySelector(`input[type=range][id$="-${key}"]`), times = [];
+  const canvases = [...document.querySelectorAll("canvas")].map((canvas) => canvas.getContext("2d"));
+  const [lo, hi] = [Number(range.min), Number(range.max)];
+  for (let i = 0; i < count + 5; i++) {
+    await new Promise(requestAnimationFrame);
+    await new Promise((next) => setTimeout(next, 4));  // let the frame's own callbacks run: the explorer is ready again
+    const share = (i * 0.618034) % 1, from = performance.now();
+    range.value = lo + (hi - lo) * share;
+    range.dispatchEvent(new Event("input", { bubbles: true }));
+    for (const context of canvases) context.getImageData(0, 0, 1, 1);
+    if (i >= 5) times.push(performance.now() - from);
+  }
+  return times;
+}"""
+
+OBSERVE = """() => {
+  globalThis.seen = [];
+  new PerformanceObserver((list) => { for (const e of list.getEntries()) if (e.name === "keydown") seen.push(e.duration); })
+    .observe({ type: "event", durationThreshold: 16, buffered: false });
+}"""
+
+
+def measure(browser: Any, widget: StaticWidget, key: str, count: int, scale: float) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "page.html"
+        file.write_text(f'<!doctype html><meta charset="utf-8"><body>{widget.static_html()}', encoding="utf-8")
+        page = browser.new_page(viewport={"width": 1150, "height": 900}, device_scale_factor=scale)
+        page.goto(file.as_uri())
+        page.locator(".cfgtoy-widget[data-ready=true] canvas").first.wait_for()
+        page.wait_for_timeout(800)
+        work = page.evaluate(WORK, [key, count])
+        page.evaluate(OBSERVE)
+        page.locator(f'input[type=range][id$="-{key}"]').focus()
+        for i in range(count):
+            page.keyboard.press("ArrowRight" if i % 40 < 20 else "ArrowLeft")
+        page.wait_for_timeout(200)
+        seen = page.evaluate("seen")
+        page.close()
+    # Event Timing reports only what took 16 ms or more; the rest took less.
+    presented = sorted([*seen, *[8.0] * max(0, count - len(seen))])
+    return {
+        "work_median_ms": round(statistics.median(work), 2),
+        "work_p95_ms": round(sorted(work)[int(0.95 * len(work))], 2),
+        "presented_median_ms": statistics.median(presented),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=60, help="inputs a figure")
+    parser.add_argument("--scale", type=float, default=1.0, help="device pixels per page pixel")
+    options = parser.parse_args()
+    cases: list[tuple[str, StaticWidget, str, float | None]] = [
+        ("field, w", FieldExplorer(), "w", 16.0),
+        ("field, λ, all layers", FieldExplorer(layers=["conditional", "unconditional", "difference", "guided"], density="tilted"), "lam", 16.0),
+        ("sampling 4,000 × 64, ancestral, w", SamplingExplorer(), "w", 33.0),
+        ("sampling 4,000 × 64, DDIM, w", SamplingExplorer(sampler="ddim"), "w", 33.0),
+        ("sampling 4,000 × 64, Heun (two evaluations a step), w", SamplingExplorer(sampler="heun"), "w", None),
+        ("sampling, ring of eight classes, w", SamplingExplorer(mixture=datasets.ring()), "w", None),
+        ("forward, λ", ForwardExplorer(), "lam", None),
+        ("temperature, T", TemperatureExplorer(), "temperature", None),
+        ("trade-off, w", TradeoffExplorer(), "w", None),
+    ]  # fmt: skip
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        for name, widget, key, limit in cases:
+            figures = measure(browser, widget, key, options.count, options.scale)
+            print(json.dumps({"what": name, **figures, "limit_ms": limit}, ensure_ascii=False), flush=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

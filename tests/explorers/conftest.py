@@ -1,0 +1,94 @@
+"""One headless Chromium for all tests of the explorers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfgtoy.explorers import StaticWidget
+from cfgtoy.explorers._bundle import modules
+from cfgtoy.explorers._exact import JS
+
+# The book's colours, as its theme names them, and JupyterLab's absence.
+THEME = """
+html[data-theme=light] { --pst-color-text-base: #222832; --pst-color-background: #ffffff; --pst-color-surface: #f3f4f5;
+  --pst-color-border: #c9ccd1; --pst-color-primary: #0a7d91; }
+html[data-theme=dark] { --pst-color-text-base: #ced6dd; --pst-color-background: #14181e; --pst-color-surface: #222832;
+  --pst-color-border: #48566b; --pst-color-primary: #3fb1c5; }
+body { background: var(--pst-color-background); color: var(--pst-color-text-base); margin: 8px; }
+"""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on PATH")
+    with sync_api.sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
+
+
+class Core:
+    """The JavaScript modules in a browser: ``core("name of a module", "export", …)`` through ``run``."""
+
+    def __init__(self, page: Any, keys: dict[str, str]) -> None:
+        self.page, self.keys = page, keys
+
+    def run(self, script: str, **data: Any) -> Any:
+        """Run the body of a function of ``m`` (the modules by name) and ``d`` (the data)."""
+        return self.page.evaluate(
+            f"([keys, d]) => {{ const m = Object.fromEntries(Object.entries(keys).map(([name, key]) =>"
+            f" [name, globalThis.__cfgtoy[key]])); {script} }}",
+            [self.keys, data],
+        )
+
+
+@pytest.fixture(scope="session")
+def core(browser: Any) -> Core:
+    """The modules that every explorer is made of, as the page runs them."""
+    parts = {part.key: part for path in sorted(JS.glob("*.mjs")) for part in modules(path)}
+    page = browser.new_page()
+    for part in parts.values():
+        page.add_script_tag(content=part.script)
+    return Core(page, {key.rpartition("-")[0]: key for key in parts})
+
+
+@pytest.fixture
+def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Open widgets as a static page from disk; at the end, no request went out and nothing was logged."""
+    contexts, complaints = [], []
+
+    def open_page(*widgets: StaticWidget, width: int = 1100, hash: str = "", **options: Any) -> Any:
+        file = tmp_path / "page.html"
+        body = "\n".join(widget.static_html() for widget in widgets)
+        file.write_text(
+            f'<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>Explorers</title>'
+            f"<style>{THEME}</style></head><body><main><h1>Explorers</h1>{body}</main></body></html>",
+            encoding="utf-8",
+        )
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+        page.goto(f"{file.as_uri()}{hash}")
+        for n in range(len(widgets)):
+            page.locator(".cfgtoy-widget[data-ready=true] canvas").nth(n).wait_for()
+        page.wait_for_timeout(100)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not complaints, json.dumps(complaints, indent=1)
