@@ -133,6 +133,26 @@ class Ledger(SphinxDirective):
         return nodes.table("", inner, classes=["ledger", "colwidths-given"])
 
 
+class MeasuredIn(SphinxDirective):
+    """``{measured-in} H9``: links to the cells that measure a claim."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        book = Path(self.env.srcdir)
+        for path in (book / "claims.yml", book / "_toc.yml", *chapters(book)):
+            self.env.note_dependency(str(path))
+        [claim] = self.arguments
+        if claim not in {name for group in groups(book) for name in group.claims}:
+            raise self.error(f"there is no claim {claim}")
+        out = nodes.paragraph(classes=["measured-in"])
+        for row in (row for row in rows(book) if row.claim == claim):
+            out += nodes.Text("See it measured: " if not out.children else "; ")
+            out += measured_link("", page=row.page, anchor=anchor(row.what), title=row.title)
+            out += nodes.Text(f" ({row.what})")
+        return [out] if out.children else []
+
+
 class measured_link(nodes.Element):
     """A link to a measurement on another page, resolved when all pages are known."""
 
@@ -170,6 +190,7 @@ def resolve(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("ledger", Ledger)
+    app.add_directive("measured-in", MeasuredIn)
     app.add_node(measured_link)
     app.connect("doctree-resolved", resolve)
     return {"parallel_read_safe": True}

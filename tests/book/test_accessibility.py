@@ -1,0 +1,29 @@
+"""axe finds nothing serious on any page, in light and in dark mode."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import pytest
+from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+AXE = str(files("axe_playwright_python") / "axe.min.js")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page: Page, site: str, page_name: str, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    page.goto(f"{site}/{page_name}.html", wait_until="networkidle")
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    page.add_script_tag(path=AXE)
+    result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    found = [
+        f"{violation['id']}: {violation['help']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
+        for violation in result["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+    assert result["passes"], "axe did not run"
+    assert not found, "\n".join(found[:12])

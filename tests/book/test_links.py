@@ -1,0 +1,45 @@
+"""Every link inside the book leads somewhere."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bs4 import BeautifulSoup
+
+
+@cache
+def ids(path: Path) -> frozenset[str]:
+    """The anchors of a page."""
+    soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    return frozenset(str(node.get("id") or node.get("name")) for node in soup.select("[id], a[name]"))
+
+
+def test_internal_links_lead_somewhere(html: Path, page_name: str) -> None:
+    path = html / f"{page_name}.html"
+    soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    broken, seen = [], 0
+    for node in soup.select("a[href], link[href], script[src], img[src]"):
+        target = str(node.get("href") or node.get("src"))
+        parts = urlsplit(target)
+        if parts.scheme in ("http", "https", "mailto", "data") or target == "#":
+            continue
+        seen += 1
+        file = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        if not file.exists():
+            broken.append(f"{target}: no such file")
+        elif parts.fragment and file.suffix == ".html" and unquote(parts.fragment) not in ids(file):
+            broken.append(f"{target}: no such place")
+    assert seen > 5
+    assert not broken
+
+
+def test_no_external_files(html: Path, page_name: str) -> None:
+    """A page loads nothing from another host; links for a reader to follow are another matter."""
+    soup = BeautifulSoup((html / f"{page_name}.html").read_text(encoding="utf-8"), "html.parser")
+    loaded = [
+        str(n.get("src") or n.get("href")) for n in soup.select("script[src], img[src], link[rel=stylesheet]")
+    ]
+    assert loaded
+    assert not [address for address in loaded if urlsplit(address).netloc]

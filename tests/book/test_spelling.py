@@ -1,0 +1,44 @@
+"""The pages' prose: every word is in a word list, and none is a known misspelling."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.book.support import BOOK, tool
+
+
+def test_words_are_known(html: Path, page_name: str) -> None:
+    spelling = tool("spelling")
+    prose = spelling.text((html / f"{page_name}.html").read_text(encoding="utf-8"))
+    assert len(prose.split()) > 10
+    assert not spelling.unknown(prose)
+
+
+@pytest.mark.parametrize("wrong", ["recieve", "gaurantee", "color", "normalize", "Gausian"])
+def test_a_wrong_word_is_found(wrong: str) -> None:
+    assert tool("spelling").unknown(f"the {wrong} of it") == [wrong]
+
+
+@pytest.mark.parametrize(
+    "right", ["colour", "normalise", "raised", "surprise", "Fréchet", "denoiser", "model's"]
+)
+def test_a_right_word_passes(right: str) -> None:
+    assert tool("spelling").unknown(f"the {right} of it") == []
+
+
+def test_own_words_are_sorted_and_single() -> None:
+    words = (BOOK / "spelling.txt").read_text(encoding="utf-8").split()
+    assert words == sorted(set(words), key=lambda word: (word.lower(), word))
+
+
+def test_codespell_finds_nothing(html: Path, page_name: str, tmp_path: Path) -> None:
+    prose = tool("spelling").text((html / f"{page_name}.html").read_text(encoding="utf-8"))
+    (tmp_path / "page.txt").write_text(prose, encoding="utf-8")
+    words = ",".join(word.lower() for word in (BOOK / "spelling.txt").read_text(encoding="utf-8").split())
+    command = [sys.executable, "-m", "codespell_lib", "-L", words, str(tmp_path / "page.txt")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
