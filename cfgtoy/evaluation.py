@@ -72,12 +72,13 @@ class Sampling:
     """Levels T of the grid. A guided step takes two evaluations of the network, heun twice that."""
     v: float = 0.3
     """Variance interpolation of the ancestral sampler, 0 to 1."""
-    levels: Levels = "model"
-    """How the levels are spread: as in training, or another schedule; karras spreads (sigma/alpha)^(1/7) evenly."""
+    levels: Levels = "uniform"
+    """How the levels are spread: evenly in log-SNR, as in training (model), by another schedule, or evenly in
+    (sigma/alpha)^(1/7) (karras)."""
     lo: float | None = None
-    """Lowest log-SNR; by default the model's."""
+    """Lowest log-SNR; by default -9, or the model's if that is higher."""
     hi: float | None = None
-    """Highest log-SNR; by default the model's."""
+    """Highest log-SNR; by default 12, or the model's if that is lower."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic inside the network; bfloat16 by autocast, the samples stay float32."""
     compile: bool = False
@@ -100,8 +101,8 @@ def level_grid(how: Sampling, schedule: Schedule) -> Tensor:
     Raises:
         ValueError: when lo is not below hi.
     """
-    lo = schedule.lo if how.lo is None else how.lo
-    hi = schedule.hi if how.hi is None else how.hi
+    lo = max(schedule.lo, -9.0) if how.lo is None else how.lo
+    hi = min(schedule.hi, 12.0) if how.hi is None else how.hi
     if not lo < hi:
         raise ValueError(f"lo: got {lo} with hi {hi}, takes a log-SNR below hi")
     match how.levels:
@@ -131,7 +132,7 @@ def guide(
     """The guided denoiser that ``how`` asks for; at w = 0 the conditional model itself, at half the cost.
 
     Args:
-        model: the image model.
+        model: conditional and, at NULL, unconditional; a trained one or a mixture.
         w: guidance weight; 0 conditional, -1 unconditional.
         how: its ``guidance`` and ``interval``.
         classifier: log p(c|z) for the two kinds of classifier guidance.
@@ -180,13 +181,13 @@ class Settings:
     Attributes:
         model: the image model, on its device.
         classifier: the noisy classifier, where the guidance needs one.
-        how: the options.
+        sampling: the options.
         grid: rising log-SNRs (T,), on the device.
     """
 
     model: ImageDenoiser
     classifier: artifacts.NoisyImageClassifier | None
-    how: Sampling
+    sampling: Sampling
     grid: Tensor
 
     @classmethod
@@ -254,7 +255,7 @@ def sample_images(
     """
     _checks.positive_int("batch", batch)
     _checks.labels("y", y, len(settings.model.classes), null=-1)
-    denoiser = guide(settings.model, w, settings.how, settings.classifier)
+    denoiser = guide(settings.model, w, settings.sampling, settings.classifier)
     size = min(batch, len(y))
     numbers: Iterable[int] = range(rank, math.ceil(len(y) / size), world)
     if progress:
@@ -270,8 +271,8 @@ def sample_images(
             filled,
             shape=(size, *settings.model.shape),
             grid=settings.grid,
-            method=settings.how.sampler,
-            v=settings.how.v,
+            method=settings.sampling.sampler,
+            v=settings.sampling.v,
             generator=generator,
         )
         yield to_uint8(x[: len(part)]), part
@@ -350,7 +351,7 @@ class EvalConfig:
     """Guidance weights; 0 is the conditional model, -1 the unconditional one."""
     n: int = 50_000
     """Images drawn at each w, evenly over the classes."""
-    how: Sampling = dataclasses.field(default_factory=Sampling)
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
     """How samples are drawn."""
     reference: str = "train"
     """Images to compare with: train, test, or a file of moments written by --save-reference."""
@@ -570,7 +571,7 @@ def evaluate(config: EvalConfig, *, command: str | None = None) -> dict[str, Any
 
 
 def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: float) -> dict[str, Any]:
-    settings = Settings.load(config.model, config.how, group.device)
+    settings = Settings.load(config.model, config.sampling, group.device)
     model = settings.model
     dataset = str(model.meta.get("dataset", ""))
     name = config.extractor
@@ -587,7 +588,7 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
         "reference": config.reference,
         "extractor": extractor.name,
         "extractor_sha256": extractor.sha256,
-        "sampling": dataclasses.asdict(config.how)
+        "sampling": dataclasses.asdict(config.sampling)
         | {"lo": settings.grid[0].item(), "hi": settings.grid[-1].item()},
         "k": config.k if config.precision_recall else None,
         "seed": config.seed,
@@ -599,7 +600,7 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
     }
     for path in (config.out, config.picture, config.save_reference):
         if path is not None and group.rank == 0:
-            _try_writing(path)
+            try_writing(path)
 
     truth, manifold, n, split = _reference(config, group, extractor, dataset, model.shape)
     record["reference_n"] = n
@@ -611,7 +612,7 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
         record["noise_floor"] = {"images": other, "n": len(data)} | _figures(
             found, truth, manifold, extractor.name, names_classes, config.k
         )
-    if config.how.compile:  # so that the first w is not charged with it
+    if config.sampling.compile:  # so that the first w is not charged with it
         start = _now(group.device)
         size = min(config.batch, config.n)
         for w in {min(abs(w), 1.0) for w in config.w}:
@@ -680,7 +681,7 @@ def _reference(
     return found.moments, manifold, len(data), config.reference
 
 
-def _try_writing(path: Path) -> None:
+def try_writing(path: Path) -> None:
     """Raise now what would be raised after the work: an unwritable folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     probe = path.with_name(f".{path.name}.probe")

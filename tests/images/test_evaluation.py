@@ -200,11 +200,13 @@ def test_every_spread_of_levels_rises_between_its_ends(levels):
 
 def test_levels_as_the_model_trained_and_as_karras_wrote():
     schedule = schedules.Cosine(-8, 8)
-    torch.testing.assert_close(level_grid(Sampling(steps=7), schedule), schedule.grid(7))
+    torch.testing.assert_close(level_grid(Sampling(steps=7, levels="model"), schedule), schedule.grid(7))
     sigma = (-level_grid(Sampling(levels="karras", steps=5), schedule) / 2).exp()
     expected = torch.linspace(math.exp(4) ** (1 / 7), math.exp(-4) ** (1 / 7), 5) ** 7
     torch.testing.assert_close(sigma, expected, rtol=1e-4, atol=0)
-    for bad in ({"lo": 3.0, "hi": 1.0}, {"lo": -9.0}):
+    assert level_grid(Sampling(), schedules.Cosine(-20, 20))[[0, -1]].tolist() == [-9, 12]
+    assert level_grid(Sampling(), schedule)[[0, -1]].tolist() == [-8, 8]
+    for bad in ({"lo": 3.0, "hi": 1.0}, {"lo": -9.0, "levels": "model"}):
         with pytest.raises(ValueError, match="lo"):
             level_grid(Sampling(**bad), schedule)
     for bad in ({"steps": 0}, {"v": 1.5}, {"interval": (2.0, 1.0)}):
@@ -226,7 +228,7 @@ def test_w_0_and_minus_1_cost_and_say_what_the_plain_models_say():
     torch.testing.assert_close(
         inside(z, lam, y).eps, 3 * conditional - 2 * ready.model(z, lam).eps, atol=2e-4, rtol=0
     )
-    by_classifier = guide(ready.model, 2.0, ready.how, ready.classifier)(z, lam, y).eps
+    by_classifier = guide(ready.model, 2.0, ready.sampling, ready.classifier)(z, lam, y).eps
     assert (by_classifier - conditional).abs().max() > 1e-5
     with pytest.raises(ValueError, match="w"):
         guide(ready.model, math.inf, Sampling())
@@ -299,7 +301,7 @@ def test_a_sheet_puts_images_row_by_row():
 
 # ---- the whole ----
 
-TINY = {"model": "digits", "n": 40, "batch": 16, "how": Sampling(steps=2), "device": "cpu"}
+TINY = {"model": "digits", "n": 40, "batch": 16, "sampling": Sampling(steps=2), "device": "cpu"}
 
 
 def test_an_evaluation_writes_figures_with_names_and_all_that_repeats_them(tmp_path, weights):
@@ -323,7 +325,7 @@ def test_an_evaluation_writes_figures_with_names_and_all_that_repeats_them(tmp_p
     assert "fid" not in json.dumps(written).lower()
     assert (tmp_path / "p.png").stat().st_size > 500
     # the same figures by the plain road
-    ready, extractor = Settings.load("digits", config.how), extractors.load("digits-evaluator")
+    ready, extractor = Settings.load("digits", config.sampling), extractors.load("digits-evaluator")
     images = torch.cat([i for i, _ in sample_images(ready, 2.0, torch.arange(40) % 10, batch=16)])
     fake, probs = extractor(images.float() / 127.5 - 1)
     real, _ = extractor(digits.load("train").images.float() / 127.5 - 1)
@@ -372,7 +374,7 @@ def test_real_digits_score_far_better_than_noise():
         ({"extractor": "nothing"}, "no such weights"),
         ({"model": "nothing"}, "no such weights"),
         ({"reference": "valid"}, "no such weights"),
-        ({"how": Sampling(guidance="classifier", classifier="digits")}, "takes a 'noisy_classifier'"),
+        ({"sampling": Sampling(guidance="classifier", classifier="digits")}, "takes a 'noisy_classifier'"),
     ],
 )
 def test_bad_configurations_say_what_is_wrong(bad, says):
@@ -391,7 +393,7 @@ def test_two_processes_find_what_one_finds(tmp_path, weights):
     """torchrun with two processes on gloo: same samples, same figures."""
     program = (
         "from cfgtoy.evaluation import *; from pathlib import Path; import sys\n"
-        "evaluate(EvalConfig(model='digits', n=50, batch=8, w=(1.0,), how=Sampling(steps=2), device='cpu', "
+        "evaluate(EvalConfig(model='digits', n=50, batch=8, w=(1.0,), sampling=Sampling(steps=2), device='cpu', "
         "out=Path(sys.argv[1])))\n"
     )
     script = tmp_path / "run.py"
