@@ -1,0 +1,101 @@
+"""A plain classifier of clean images, whose features and probabilities measure generated ones.
+
+Nine or so convolutions with batch norm and a few residuals, in the line of Page 2018 ("How to train your ResNet") and
+Jordan 2024 (arXiv 2404.00498): two minutes of training give 95 % or more on CIFAR-10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Evaluator"]
+
+
+class _ConvNorm(nn.Sequential):
+    """3×3 convolution, max pooling by two where asked, batch norm, GELU."""
+
+    def __init__(self, c_in: int, c_out: int, *, pool: bool = False) -> None:
+        super().__init__(
+            nn.Conv2d(c_in, c_out, 3, padding=1, bias=False),
+            nn.MaxPool2d(2) if pool else nn.Identity(),
+            nn.BatchNorm2d(c_out),
+            nn.GELU(),
+        )
+
+
+class _Residual(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class Evaluator(nn.Module):
+    """Clean images x in [−1, 1], (b, c, h, w) -> logits (b, num_classes).
+
+    Args:
+        in_channels: channels of an image.
+        num_classes: classes.
+        channels: width of the first convolution and then of each level; each level halves the resolution.
+        residuals: convolutions in the residual branch of each level.
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "digits": {"in_channels": 1, "channels": (32, 64, 64), "residuals": (1, 1)},
+        "cifar": {"channels": (64, 128, 256, 512), "residuals": (2, 2, 1)},
+    }
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        residuals: Sequence[int] = (2, 2, 1),
+    ) -> None:
+        super().__init__()
+        channels, residuals = tuple(channels), tuple(residuals)
+        if len(channels) != len(residuals) + 1:
+            raise ValueError(f"residuals: got {residuals} for channels {channels}, takes one number a level")
+        self.args: dict[str, Any] = {
+            "in_channels": in_channels,
+            "num_classes": num_classes,
+            "channels": channels,
+            "residuals": residuals,
+        }
+        self.stem = _ConvNorm(in_channels, channels[0])
+        self.levels = nn.Sequential()
+        for c_in, c_out, count in zip(channels, channels[1:], residuals, strict=False):
+            self.levels.append(_ConvNorm(c_in, c_out, pool=True))
+            self.levels.append(_Residual(*(_ConvNorm(c_out, c_out) for _ in range(count))))
+        self.classifier = nn.Linear(channels[-1], num_classes, bias=False)
+        self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> Evaluator:
+        """The network of a named size, ``"digits"`` or ``"cifar"``, with some arguments replaced.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        if name not in cls.presets:
+            raise ValueError(f"name: got {name!r}, takes one of {', '.join(cls.presets)}")
+        return cls(**{**cls.presets[name], **overrides})
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last level, averaged over the image: (b, channels[-1]) in float32."""
+        h = self.levels(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        return h.float().mean((2, 3))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Logits (b, num_classes) from :meth:`features`."""
+        return self.classifier(features).float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))

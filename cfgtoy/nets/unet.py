@@ -1,0 +1,353 @@
+"""A U-Net for images in the DDPM/ADM line, and half of it as a classifier of noisy images.
+
+The skeleton is that of Ho et al. 2020 (arXiv 2006.11239) with the scale-shift conditioning and the attention heads of
+Dhariwal & Nichol 2021 (arXiv 2105.05233). Three choices make it cheap on tensor cores:
+
+* the norm is a root mean square over the channels of one pixel, without a gain. With images laid out as NHWC that is
+  one pass over memory, fused with what stands around it, where a group norm takes two;
+* a skip is added through a 1×1 convolution instead of concatenated, so no convolution reads doubled channels;
+* most of the arithmetic lies in 3×3 convolutions at half and a quarter of the resolution.
+
+Nothing here knows of diffusion: a network maps (z, λ, y) to a tensor of the shape of z.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["NoisyClassifier", "UNet"]
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """Divide each pixel of x (b, c, h, w) by the root mean square of its channels, computed in float32."""
+    return x * torch.rsqrt(x.float().square().mean(1, keepdim=True) + 1e-6)
+
+
+def conv(c_in: int, c_out: int, kernel: int = 3, *, bias: bool = False, zero: bool = False) -> nn.Conv2d:
+    """A convolution that keeps the resolution; weights of variance 1/fan_in, or all zero.
+
+    Without a bias as a rule: its gradient is one more pass over memory, and the conditioning shifts as well.
+    """
+    layer = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    if zero:
+        nn.init.zeros_(layer.weight)
+    else:
+        nn.init.normal_(layer.weight, std=(c_in * kernel**2) ** -0.5)
+    return layer
+
+
+def double(x: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling by two, (b, c, h, w) -> (b, c, 2h, 2w), NHWC in memory.
+
+    Written as a broadcast, whose gradient is a sum; that of an index would be scattered atomically.
+    """
+    b, c, h, w = x.shape
+    x = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(b, h, 2, w, 2, c)
+    return x.reshape(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+
+class Conditioning(nn.Module):
+    """The log-SNR, and the class where there is one, as one vector (b, width).
+
+    Class −1 is ∅; it has a row of its own in the embedding, the last.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, num_classes: int | None) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        # periods from about 1.5 to 250 in λ: finer than any grid, wider than [−20, 20]
+        self.register_buffer(
+            "frequencies", torch.logspace(math.log10(0.025), math.log10(4.0), 64), persistent=False
+        )
+        self.mlp = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
+        if num_classes is not None:
+            self.classes = nn.Embedding(num_classes + 1, width)
+
+    def forward(self, logsnr: Tensor, y: Tensor | None) -> Tensor:
+        with torch.autocast(logsnr.device.type, enabled=False):  # a bfloat16 λ has steps of 1/16 at 10
+            angle = logsnr.to(self.frequencies)[:, None] * self.frequencies  # (b, 64)
+            c = self.mlp(torch.cat([angle.cos(), angle.sin()], dim=1))  # (b, width)
+            if self.num_classes is not None:
+                if y is None:
+                    raise ValueError("y: got None, takes one class per sample, with -1 for none")
+                c = c + self.classes(torch.where(y < 0, self.num_classes, y))
+            return F.silu(c)
+
+
+class Block(nn.Module):
+    """Norm, SiLU, 3×3 convolution, twice; scale and shift from the conditioning in between; a residual around all."""
+
+    def __init__(self, c_in: int, c_out: int, cond: int, dropout: float, attention: bool, head: int) -> None:
+        super().__init__()
+        self.conv1 = conv(c_in, c_out)
+        self.modulation = nn.Linear(cond, 2 * c_out)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        self.dropout = dropout
+        self.conv2 = conv(c_out, c_out, zero=True)
+        self.skip = conv(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+        self.attention = Attention(c_out, head) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        h = self.conv1(F.silu(rms_norm(x)))  # (b, c_out, h, w)
+        scale, shift = self.modulation(c)[:, :, None, None].chunk(2, dim=1)  # (b, c_out, 1, 1) each
+        h = F.silu(rms_norm(h) * (1 + scale) + shift)
+        h = self.conv2(F.dropout(h, self.dropout, self.training))
+        return self.attention(self.skip(x) + h)
+
+
+class Attention(nn.Module):
+    """Self-attention over the pixels, with a residual around it.
+
+    Queries and keys have length √d, so that the logits stay within ±√d.
+    """
+
+    def __init__(self, channels: int, head: int) -> None:
+        super().__init__()
+        if channels % head:
+            raise ValueError(f"head: got {head}, takes a divisor of the {channels} channels")
+        self.head = head
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.out = nn.Linear(channels, channels, bias=False)
+        nn.init.normal_(self.qkv.weight, std=channels**-0.5)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        tokens = rms_norm(x).permute(0, 2, 3, 1).reshape(b, h * w, c)
+        qkv = self.qkv(tokens).view(b, h * w, 3, c // self.head, self.head)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (b, heads, h w, d) each
+        q, k = (t * torch.rsqrt(t.float().square().mean(-1, keepdim=True) + 1e-6) for t in (q, k))
+        a = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        out = self.out(a.transpose(1, 2).reshape(b, h * w, c))
+        return x + out.view(b, h, w, c).permute(0, 3, 1, 2)
+
+
+class Encoder(nn.Module):
+    """The way down: at each level a number of blocks, then average pooling by two; the middle at the end."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        image_size: int,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        attention: Sequence[int],
+        cond: int,
+        head: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(blocks) or image_size % 2 ** (len(channels) - 1):
+            raise ValueError(
+                f"channels: got {tuple(channels)} for blocks {tuple(blocks)} and image size {image_size}; takes one "
+                "width and one number of blocks a level, and a size that halves between levels"
+            )
+        self.stem = conv(in_channels, channels[0], bias=True)
+        self.levels = nn.ModuleList()
+        c, size = channels[0], image_size
+        for width, count in zip(channels, blocks, strict=True):
+            level = nn.ModuleList()
+            for i in range(count):
+                # attention in the last block of a level that has it: one pass over the image, not one a block
+                level.append(Block(c, width, cond, dropout, size in attention and i == count - 1, head))
+                c = width
+            self.levels.append(level)
+            size //= 2
+        self.middle = Block(c, c, cond, dropout, bool(attention), head)
+
+    def forward(self, z: Tensor, c: Tensor) -> tuple[Tensor, list[Tensor]]:
+        h = self.stem(z.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for i, level in enumerate(self.levels):
+            if i > 0:
+                h = F.avg_pool2d(h, 2)
+            for block in level:  # type: ignore[attr-defined]
+                h = block(h, c)
+                skips.append(h)
+        return self.middle(h, c), skips
+
+
+class UNet(nn.Module):
+    """The U-Net: (z, λ, y) -> a tensor of the shape of z.
+
+    Args:
+        in_channels: channels of an image.
+        image_size: its height and width.
+        num_classes: classes; ∅ comes on top.
+        channels: width of each level, from full resolution down; each level halves the resolution.
+        blocks: residual blocks on the way down at each level; as many on the way up.
+        attention: resolutions at which a level ends in self-attention. With any, the middle has it too.
+        cond: width of the conditioning vector.
+        head: width of an attention head.
+        dropout: before the second convolution of a block, in training.
+
+    Raises:
+        ValueError: levels that do not fit the image size or each other, heads that do not divide the channels.
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "digits": {
+            "in_channels": 1,
+            "image_size": 8,
+            "channels": (32, 64),
+            "blocks": (1, 1),
+            "attention": (4,),
+            "cond": 128,
+            "head": 32,
+        },
+        "cifar": {
+            "channels": (128, 256, 256),
+            "blocks": (1, 2, 3),
+            "attention": (16,),
+            "cond": 256,
+            "head": 64,
+        },
+        "wide": {
+            "channels": (256, 512, 512),
+            "blocks": (1, 2, 2),
+            "attention": (16,),
+            "cond": 512,
+            "head": 128,
+        },
+    }
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        image_size: int = 32,
+        num_classes: int = 10,
+        channels: Sequence[int] = (128, 256, 256),
+        blocks: Sequence[int] = (1, 2, 3),
+        attention: Sequence[int] = (16,),
+        cond: int = 256,
+        head: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels, blocks, attention = tuple(channels), tuple(blocks), tuple(attention)
+        self.args: dict[str, Any] = {
+            "in_channels": in_channels, "image_size": image_size, "num_classes": num_classes,
+            "channels": channels, "blocks": blocks, "attention": attention, "cond": cond, "head": head, "dropout": dropout,
+        }  # fmt: skip
+        self.conditioning = Conditioning(cond, num_classes)
+        self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)
+        self.merges, self.ups, self.levels = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        c, size = channels[-1], image_size >> (len(channels) - 1)
+        for width, count in reversed(list(zip(channels, blocks, strict=True))):
+            self.ups.append(conv(c, width, 1) if c != width else nn.Identity())
+            c = width
+            self.merges.append(nn.ModuleList(conv(c, c, 1) for _ in range(count)))
+            self.levels.append(
+                nn.ModuleList(
+                    Block(c, c, cond, dropout, size in attention and i == 0, head) for i in range(count)
+                )
+            )
+            size *= 2
+        self.last = conv(c, in_channels, bias=True, zero=True)
+        self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> UNet:
+        """The network of a named size, ``"digits"``, ``"cifar"`` or ``"wide"``, with some arguments replaced.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        if name not in cls.presets:
+            raise ValueError(f"name: got {name!r}, takes one of {', '.join(cls.presets)}")
+        return cls(**{**cls.presets[name], **overrides})
+
+    def forward(self, z: Tensor, logsnr: Tensor, y: Tensor) -> Tensor:
+        """z (b, c, h, w) · logsnr (b,) · y (b,) int64 with −1 for ∅ -> (b, c, h, w) in float32."""
+        c = self.conditioning(logsnr, y)
+        h, skips = self.encoder(z, c)
+        for i, (up, merges, level) in enumerate(zip(self.ups, self.merges, self.levels, strict=True)):
+            h = up(h)
+            if i > 0:
+                h = double(h)
+            for merge, block in zip(merges, level, strict=True):  # type: ignore[arg-type]
+                h = block(h + merge(skips.pop()), c)
+        return self.last(F.silu(rms_norm(h))).float()
+
+
+class NoisyClassifier(nn.Module):
+    """The way down of the U-Net and average pooling: (z, λ) -> logits of p(c | z_λ).
+
+    Args: as those of :class:`UNet`.
+
+    Raises:
+        ValueError: as :class:`UNet`.
+
+    Source: Dhariwal & Nichol 2021, §4.
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "digits": {
+            "in_channels": 1,
+            "image_size": 8,
+            "channels": (32, 64),
+            "blocks": (1, 1),
+            "attention": (4,),
+            "cond": 64,
+            "head": 32,
+        },
+        "cifar": {
+            "channels": (64, 128, 256),
+            "blocks": (2, 2, 1),
+            "attention": (16,),
+            "cond": 128,
+            "head": 64,
+        },
+    }
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        image_size: int = 32,
+        num_classes: int = 10,
+        channels: Sequence[int] = (64, 128, 256),
+        blocks: Sequence[int] = (2, 2, 1),
+        attention: Sequence[int] = (16,),
+        cond: int = 128,
+        head: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels, blocks, attention = tuple(channels), tuple(blocks), tuple(attention)
+        self.args: dict[str, Any] = {
+            "in_channels": in_channels, "image_size": image_size, "num_classes": num_classes,
+            "channels": channels, "blocks": blocks, "attention": attention, "cond": cond, "head": head, "dropout": dropout,
+        }  # fmt: skip
+        self.conditioning = Conditioning(cond, None)
+        self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)
+        self.head = nn.Linear(channels[-1], num_classes)
+        self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> NoisyClassifier:
+        """The network of a named size, ``"digits"`` or ``"cifar"``, with some arguments replaced.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        if name not in cls.presets:
+            raise ValueError(f"name: got {name!r}, takes one of {', '.join(cls.presets)}")
+        return cls(**{**cls.presets[name], **overrides})
+
+    def forward(self, z: Tensor, logsnr: Tensor) -> Tensor:
+        """z (b, c, h, w) · logsnr (b,) -> logits (b, num_classes) in float32."""
+        h, _ = self.encoder(z, self.conditioning(logsnr, None))
+        return self.head(F.silu(rms_norm(h)).mean((2, 3))).float()
