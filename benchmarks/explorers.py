@@ -1,9 +1,9 @@
 """Time from a slider's input to the drawn frame, in headless Chromium. Run: ``python benchmarks/explorers.py``.
 
-Two figures an explorer, medians over many inputs. ``work``: an input event is dispatched at the start of a frame, as the
-browser does for a drag, and the clock stops once every canvas has executed what was drawn on it (one pixel is read back).
-``presented``: real key presses, from the event's time stamp to the frame on the screen, as the browser itself reports it
-(Event Timing, which rounds to 8 ms and includes the wait for the display's own 16.7 ms beat).
+Two figures an explorer, medians over many inputs. ``work``: an input event is dispatched at the start of a frame, as
+the browser does for a drag, and the clock stops once every canvas has executed what was drawn on it (one pixel is read
+back). ``presented``: real key presses, from the event's time stamp to the frame on the screen, as the browser itself
+reports it (Event Timing, which rounds to 8 ms and includes the wait for the display's own 16.7 ms beat).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from cfgtoy.explorers import (
     TradeoffExplorer,
 )
 
+LAYERS = ["conditional", "unconditional", "difference", "guided"]
+
 WORK = """async ([key, count]) => {
   const range = document.querySelector(`input[type=range][id$="-${key}"]`), times = [];
   const canvases = [...document.querySelectorAll("canvas")].map((canvas) => canvas.getContext("2d"));
@@ -46,15 +48,17 @@ WORK = """async ([key, count]) => {
 
 OBSERVE = """() => {
   globalThis.seen = [];
-  new PerformanceObserver((list) => { for (const e of list.getEntries()) if (e.name === "keydown") seen.push(e.duration); })
-    .observe({ type: "event", durationThreshold: 16, buffered: false });
+  const note = (list) => seen.push(...list.getEntries().filter((e) => e.name === "keydown").map((e) => e.duration));
+  new PerformanceObserver(note).observe({ type: "event", durationThreshold: 16, buffered: false });
 }"""
 
 
 def measure(browser: Any, widget: StaticWidget, key: str, count: int, scale: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "page.html"
-        file.write_text(f'<!doctype html><meta charset="utf-8"><body>{widget.static_html()}', encoding="utf-8")
+        file.write_text(
+            f'<!doctype html><meta charset="utf-8"><body>{widget.static_html()}', encoding="utf-8"
+        )
         page = browser.new_page(viewport={"width": 1150, "height": 900}, device_scale_factor=scale)
         page.goto(file.as_uri())
         page.locator(".cfgtoy-widget[data-ready=true] canvas").first.wait_for()
@@ -83,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     cases: list[tuple[str, StaticWidget, str, float | None]] = [
         ("field, w", FieldExplorer(), "w", 16.0),
-        ("field, λ, all layers", FieldExplorer(layers=["conditional", "unconditional", "difference", "guided"], density="tilted"), "lam", 16.0),
+        ("field, λ, all layers", FieldExplorer(layers=LAYERS, density="tilted"), "lam", 16.0),
         ("sampling 4,000 × 64, ancestral, w", SamplingExplorer(), "w", 33.0),
         ("sampling 4,000 × 64, DDIM, w", SamplingExplorer(sampler="ddim"), "w", 33.0),
         ("sampling 4,000 × 64, Heun (two evaluations a step), w", SamplingExplorer(sampler="heun"), "w", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from .. import _checks, datasets
+from .. import _checks, datasets, guidance, samplers, schedules
 from ..mixture import GaussianMixture
 from ._static import StaticWidget
 
@@ -20,7 +21,7 @@ JS = Path(__file__).with_name("js")
 _MOST = 64  # components that the browser draws
 
 
-class checked(traitlets.TraitType[Any, Any]):  # noqa: N801  (a trait, written in a class body like a function)
+class checked(traitlets.TraitType[Any, Any]):
     """A synced trait whose value goes through ``check(name, value)``, which returns it or raises ``ValueError``."""
 
     def __init__(self, default: Any, check: Callable[[str, Any], Any], **metadata: Any) -> None:
@@ -65,7 +66,9 @@ def _check_mixture(name: str, value: Any) -> GaussianMixture:
     if value is None:
         return datasets.three_gaussians()
     if not isinstance(value, GaussianMixture) or value.dim != 2 or len(value.means) > _MOST:
-        raise ValueError(f"{name}: got {value!r}, takes a GaussianMixture in two dimensions, {_MOST} components at most")
+        raise ValueError(
+            f"{name}: got {value!r}, takes a GaussianMixture in two dimensions, {_MOST} components at most"
+        )
     return value
 
 
@@ -81,7 +84,9 @@ def _rounded(x: Any) -> Any:
 
 
 def _mixture_from_json(value: dict[str, Any], _: Any) -> GaussianMixture:
-    means, covs, weights = (torch.tensor(value[name], dtype=torch.float32) for name in ("means", "covs", "weights"))
+    means, covs, weights = (
+        torch.tensor(value[name], dtype=torch.float32) for name in ("means", "covs", "weights")
+    )
     return GaussianMixture(means, covs, weights, torch.tensor(value["labels"]))
 
 
@@ -91,7 +96,9 @@ def _check_class(name: str, value: Any) -> int | None:
 
 def integer_class(name: str, value: Any) -> int:
     """A class: an integer from 0; whether the mixture has it is checked beside the mixture."""
-    return _checks.positive_int(name, int(value) if isinstance(value, float) and value.is_integer() else value, least=0)
+    return _checks.positive_int(
+        name, int(value) if isinstance(value, float) and value.is_integer() else value, least=0
+    )
 
 
 class MixtureExplorer(StaticWidget):
@@ -105,12 +112,62 @@ class MixtureExplorer(StaticWidget):
 
     mixture = checked(None, _check_mixture, to_json=_mixture_to_json, from_json=_mixture_from_json)
 
+    _panels = 1  # of the still image
+    _drawn: tuple[str, tuple[bytes, int]] = "", (b"", 0)  # the last still image and what it shows
+
     def __init__(self, **traits: Any) -> None:
         mixture = _check_mixture("mixture", traits.pop("mixture", None))
         y = traits.get("y")
         if y is not None and _check_class("y", y) >= mixture.num_classes:  # type: ignore[operator]
             raise ValueError(f"y: got class {y}, takes 0 … {mixture.num_classes - 1}")
         super().__init__(mixture=mixture, **traits)
+
+    def still(self) -> tuple[bytes, int]:
+        """The explorer as it starts, for viewers that run no script."""
+        from .. import plotting  # matplotlib, wanted here alone
+
+        state = json.dumps(self.static_state())
+        if state == self._drawn[0]:
+            return self._drawn[1]
+        width = 3.6 * self._panels
+        fig, axes = plotting.subplots(self._panels, size=(width, 3.4), squeeze=False)
+        self._draw(list(axes[0]))
+        self._drawn = state, (plotting.to_png(fig, colors=64), round(100 * width))
+        return self._drawn[1]
+
+    def _draw(self, axes: list[Any]) -> None:
+        """Draw the still image on ``_panels`` axes."""
+        raise NotImplementedError
+
+    def _extent(self) -> float:
+        """Half the side of a square that holds data and noise: the view of the browser."""
+        reach = (
+            self.mixture.means.abs().amax(1) + 2.6 * self.mixture.covs.diagonal(dim1=1, dim2=2).amax(1).sqrt()
+        )
+        return 1.15 * max(3.0, reach.max().item())
+
+    def _guided(self, w: float, n: int = 900, y: int | None = None, **settings: Any) -> tuple[Tensor, Tensor]:
+        """Guided samples (n, 2) and their classes (n,), by the package's own sampler."""
+        classes = torch.arange(n) * self.mixture.num_classes // n if y is None else torch.full((n,), y)
+        generator, settings = torch.Generator().manual_seed(0), {"steps": 32, **settings}
+        grid = schedules.Uniform().grid(settings.pop("steps"))
+        denoiser = guidance.classifier_free(self.mixture.to(dtype=torch.float32), w=w)
+        x = samplers.sample(denoiser, classes, shape=(n, 2), grid=grid, generator=generator, **settings)
+        return x.nan_to_num(1e6, 1e6, -1e6), classes
+
+    def _show(
+        self, ax: Any, x: Tensor, classes: Tensor, log_density: Callable[[Tensor, int], Tensor], title: str
+    ) -> None:
+        """Bands of a density a class, and points."""
+        from .. import plotting
+
+        for c in classes.unique().tolist():
+            color = plotting.class_colors[c % len(plotting.class_colors)]
+            plotting.density(ax, lambda z, c=c: log_density(z, c), extent=self._extent(), n=80, color=color)
+        plotting.scatter(ax, x, classes, size=3)
+        ax.set_xlim(-self._extent(), self._extent())
+        ax.set_ylim(-self._extent(), self._extent())
+        plotting.label(ax, x="z₁", y="z₂", title=title)
 
 
 class Sampled(MixtureExplorer):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+from .. import guidance
 from ..mixture import GaussianMixture
 from ._exact import JS, MixtureExplorer, checked, integer_class, number, one_of
 
@@ -14,7 +17,11 @@ _LAYERS = ("conditional", "unconditional", "difference", "guided")
 
 
 def _check_layers(name: str, value: Any) -> list[str]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or any(layer not in _LAYERS for layer in value):
+    if (
+        isinstance(value, str)
+        or not isinstance(value, Sequence)
+        or any(layer not in _LAYERS for layer in value)
+    ):
         raise ValueError(f"{name}: got {value!r}, takes any of {', '.join(map(repr, _LAYERS))}")
     return list(value)
 
@@ -58,3 +65,15 @@ class FieldExplorer(MixtureExplorer):
         alt: str = "Arrows of the guided score over the class densities; sliders set the weight w and the log-SNR.",
     ) -> None:
         super().__init__(mixture=mixture, w=w, lam=lam, y=y, layers=layers, density=density, alt=alt)
+
+    def _draw(self, axes: list[Any]) -> None:
+        from .. import plotting
+
+        mix, lam, extent = self.mixture.to(dtype=torch.float32), torch.tensor(self.lam), self._extent()
+        color = plotting.class_colors[self.y % len(plotting.class_colors)]
+        plotting.density(
+            axes[0], lambda z: mix.log_prob(z, self.lam, self.y), extent=extent, n=80, color=color
+        )
+        guided = guidance.classifier_free(mix, w=self.w)
+        plotting.field(axes[0], lambda z: -guided(z, lam, torch.full((len(z),), self.y)).eps, extent=extent)
+        plotting.label(axes[0], x="z₁", y="z₂", title=f"guided, w = {self.w:g}, λ = {self.lam:g}")

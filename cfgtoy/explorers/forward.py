@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+
+from .. import process
 from ..mixture import GaussianMixture
 from ._exact import JS, MixtureExplorer, number, one_of
 
@@ -37,6 +42,22 @@ class ForwardExplorer(MixtureExplorer):
         lam: float = 1.0,
         schedule: str = "cosine",
         shift: float = 0.0,
-        alt: str = "Noisy samples of a mixture at a log-SNR that a slider sets, with the schedule's curves beside them.",
+        alt: str = "Noisy samples of a mixture at a log-SNR set by a slider, with the schedule's curves beside them.",
     ) -> None:
         super().__init__(mixture=mixture, lam=lam, schedule=schedule, shift=shift, alt=alt)
+
+    def _draw(self, axes: list[Any]) -> None:
+        from .. import plotting
+
+        generator = torch.Generator().manual_seed(0)
+        x, classes = self.mixture.to(dtype=torch.float32).sample_labeled(1500, generator)
+        z = process.diffuse(x, self.lam, generator=generator)
+        plotting.density(
+            axes[0],
+            lambda p: self.mixture.log_prob(p, self.lam),
+            extent=self._extent(),
+            n=80,
+            color=plotting.INK,
+        )
+        plotting.scatter(axes[0], z, classes, size=3)
+        plotting.label(axes[0], x="z₁", y="z₂", title=f"λ = {self.lam:g}")

@@ -76,3 +76,13 @@ class SamplingExplorer(Sampled):
             mixture=mixture, w=w, v=v, steps=steps, sampler=sampler, seed=seed, n=n, y=y,
             interval=interval, density=density, alt=alt,
         )  # fmt: skip
+
+    def _draw(self, axes: list[Any]) -> None:
+        x, classes = self._guided(self.w, y=self.y, steps=self.steps, method=self.sampler, v=self.v)
+        self._show(
+            axes[0],
+            x,
+            classes,
+            lambda z, c: self.mixture.tilted_log_prob(z, 20.0, c, self.w),
+            f"w = {self.w:g}",
+        )

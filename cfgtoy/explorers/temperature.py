@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+from torch import Tensor
+
 from ..mixture import GaussianMixture
 from ._exact import JS, MixtureExplorer, integer, number, one_of
 
@@ -28,6 +33,7 @@ class TemperatureExplorer(MixtureExplorer):
     Source: Dhariwal & Nichol 2021, app. G, for the two routes that fail.
     """
 
+    _panels = 2
     module = JS / "temperature.mjs"
 
     temperature = number(0.5, 0.05, 20)
@@ -46,3 +52,32 @@ class TemperatureExplorer(MixtureExplorer):
         alt: str = "Two panels of samples: a temperature T set by one slider, a guidance weight w by the other.",
     ) -> None:
         super().__init__(mixture=mixture, temperature=temperature, w=w, route=route, seed=seed, alt=alt)
+
+    def _draw(self, axes: list[Any]) -> None:
+        classes = torch.arange(900) * self.mixture.num_classes // 900
+        mix, generator = self.mixture.to(dtype=torch.float32), torch.Generator().manual_seed(0)
+        logs = [
+            lambda z, c: mix.log_prob(z, 20.0, c) / self.temperature,
+            lambda z, c: mix.tilted_log_prob(z, 20.0, c, self.w),
+        ]
+        self._show(
+            axes[0],
+            _resampled(mix, logs[0], classes, generator),
+            classes,
+            logs[0],
+            f"T = {self.temperature:g}",
+        )
+        self._show(axes[1], self._guided(self.w)[0], classes, logs[1], f"w = {self.w:g}")
+
+
+def _resampled(mix: GaussianMixture, log_density: Any, classes: Tensor, generator: torch.Generator) -> Tensor:
+    """Points of each class from a density known up to a constant, by weighting wide draws: (n, 2)."""
+    x = torch.empty(len(classes), 2)
+    for c in classes.unique().tolist():
+        mean, cov = mix.mean_cov(c)
+        wide = torch.distributions.MultivariateNormal(mean, 4 * cov)
+        draws = mean + torch.randn(40_000, 2, generator=generator) @ torch.linalg.cholesky(4 * cov).mT
+        weights = (log_density(draws, c) - wide.log_prob(draws)).softmax(0)
+        rows = classes == c
+        x[rows] = draws[torch.multinomial(weights, int(rows.sum()), replacement=True, generator=generator)]
+    return x

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+
+from .. import metrics
 from ..mixture import GaussianMixture
 from ._exact import JS, Sampled, integer, number, one_of
 
@@ -29,6 +34,7 @@ class TradeoffExplorer(Sampled):
         ValueError: for a value outside of these, also when a trait is set later.
     """
 
+    _panels = 2
     module = JS / "tradeoff.mjs"
 
     w = number(1.0)
@@ -55,3 +61,31 @@ class TradeoffExplorer(Sampled):
         super().__init__(
             mixture=mixture, w=w, blur=blur, v=v, steps=steps, sampler=sampler, seed=seed, distance=distance, alt=alt
         )  # fmt: skip
+
+    def _draw(self, axes: list[Any]) -> None:
+        from .. import plotting
+
+        mix = self.mixture.to(dtype=torch.float32)
+        believed = GaussianMixture(mix.means, mix.covs + self.blur**2 * torch.eye(2), mix.weights, mix.labels)
+        model = TradeoffExplorer(mixture=believed)
+        settings = {"n": 600, "steps": min(self.steps, 24), "method": self.sampler, "v": self.v}
+        curve = [self._judge(*model._guided(w, **settings)) for w in (0.0, 0.5, 2.0, 8.0)]
+        x, classes = model._guided(self.w, **settings)
+        axes[0].plot(*zip(*curve, strict=True), marker="o", color=plotting.class_colors[0])
+        axes[0].plot(*self._judge(x, classes), marker="o", markersize=9, color=plotting.class_colors[1])
+        plotting.label(axes[0], x="Inception Score", y="Fréchet distance", title="w = 0 … 8")
+        self._show(axes[1], x, classes, lambda z, c: mix.log_prob(z, 20.0, c), f"w = {self.w:g}")
+
+    def _judge(self, x: torch.Tensor, classes: torch.Tensor) -> tuple[float, float]:
+        """Inception Score and Fréchet distance, as the browser has them."""
+        score = metrics.inception_score(self.mixture.class_log_prob(x, 20.0).exp())
+        parts: list[int | None] = (
+            [None] if self.distance == "pooled" else list(range(self.mixture.num_classes))
+        )
+        distances = [
+            metrics.frechet_from_moments(
+                *metrics.moments(x if c is None else x[classes == c]), *self.mixture.mean_cov(c)
+            )
+            for c in parts
+        ]
+        return score, sum(distances) / len(distances)

@@ -81,7 +81,12 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+        page.on(
+            "request",
+            lambda request: (
+                complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+            ),
+        )
         page.goto(f"{file.as_uri()}{hash}")
         for n in range(len(widgets)):
             page.locator(".cfgtoy-widget[data-ready=true] canvas").nth(n).wait_for()

@@ -23,7 +23,7 @@ export default explorer({
     ui.slider({ key: "lam", label: "log-SNR λ (noise → data)", min: -6, max: 8, step: 0.05 });
     ui.checks({ key: "layers", legend: "arrows", options: LAYERS });
     ui.select({ key: "density", label: "bands", options: DENSITIES });
-    const table = ui.table("Under the pointer", ["", ""]);
+    const table = ui.table("Under the pointer");
     const handles = new Handles(ui, plot);
 
     let pointer = null;
@@ -118,7 +118,9 @@ class Handles {
       };
       put(move, x, y).setAttribute("aria-valuetext", `${show(x)}, ${show(y)}`);
       move.setAttribute("aria-valuenow", +x.toFixed(3));
-      put(spread, x + sd * Math.SQRT1_2, y - sd * Math.SQRT1_2).setAttribute("aria-valuetext", show(sd));
+      // The square stands on the way out from the middle of the picture, where it hides no mean.
+      const [tx, ty] = Math.hypot(x, y) > 1e-6 ? [x, y] : [1, 1], away = Math.max(1.8 * sd, 28 / (alpha * plot.kx)) / Math.hypot(tx, ty);
+      put(spread, x + away * tx, y + away * ty).setAttribute("aria-valuetext", show(sd));
       spread.setAttribute("aria-valuenow", +sd.toFixed(3));
       if (c !== chosen && mix.classes > 4) spread.style.display = "none";
     });
@@ -135,17 +137,23 @@ class Handles {
       const button = make("div", { className: `cx-handle ${kind}`, tabIndex: 0, role: "slider", "aria-label": label,
         "aria-valuemin": kind ? 0.01 : -1000, "aria-valuemax": 1000, "data-lm-suppress-shortcuts": "true" });
       if (!kind) button.append(make("span", { textContent: className(c), "aria-hidden": "true" }));
-      const change = kind ? (to, done) => this.widen(c, Math.hypot(...to), done) : (to, done) => this.shift(c, to, done);
+      const place = (event) => this.plot.unproject(event).map((v) => v / this.alpha); // of the pointer, as clean data
+      const reach = (event) => {
+        const [[mx, my]] = this.mix.moments(c), [x, y] = place(event);
+        return Math.max(Math.hypot(x - mx, y - my), 1e-3);
+      };
+      let grip = 1; // spread for each unit of the pointer's distance from the mean
       button.addEventListener("pointerdown", (event) => {
         button.setPointerCapture(event.pointerId);
         this.view = this.plot.view; // the picture must not rescale under the hand
+        grip = this.spreadOf(this.mix, c) / reach(event);
         event.preventDefault();
         button.focus();
       });
       button.addEventListener("pointermove", (event) => {
         if (!button.hasPointerCapture(event.pointerId)) return;
-        const [[mx, my]] = this.mix.moments(c), [x, y] = this.plot.unproject(event).map((v) => v / this.alpha);
-        change(kind ? [x - mx, y - my] : [x, y]);
+        if (kind) this.widen(c, grip * reach(event));
+        else this.shift(c, place(event));
       });
       for (const end of ["pointerup", "pointercancel"]) button.addEventListener(end, () => {
         this.view = null;
@@ -157,11 +165,9 @@ class Handles {
         if (!dx && !dy) return;
         event.preventDefault();
         event.stopPropagation();
-        if (kind) change([Math.max(this.spreadOf(this.mix, c) + dx + dy, 0.02), 0], true);
-        else {
-          const [[x, y]] = this.mix.moments(c);
-          change([x + dx, y + dy], true);
-        }
+        const [[x, y]] = this.mix.moments(c);
+        if (kind) this.widen(c, this.spreadOf(this.mix, c) + (dx + dy) / 2, true);
+        else this.shift(c, [x + dx, y + dy], true);
       });
       this.plot.box.append(button);
       return button;

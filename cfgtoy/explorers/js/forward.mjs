@@ -46,7 +46,7 @@ export default explorer({
     ui.select({ key: "schedule", label: "schedule", options: Object.entries(SCHEDULES).map(([key, { name }]) => [key, name]) });
     ui.slider({ key: "shift", label: "shift of the schedule", min: -6, max: 6, step: 0.1 });
     ui.buttons([["Play: data to noise", () => ui.play(6000, (t) => ui.set({ lam: toLam(t) }), () => ui.save())]]);
-    const table = ui.table("At this noise level", ["", ""]);
+    const table = ui.table("At this noise level");
 
     const people = memo(population), view = memo((mix) => viewOf(mix));
     const z = new Float64Array(2 * N);

@@ -141,8 +141,9 @@ export class Level {
   v(x, y, c, w, out) {
     const { coef, logs } = this, { from } = this.mixture, size = logs.length;
     const first = c < 0 ? 0 : from[c], end = c < 0 ? size : from[c + 1];
+    const plain = c < 0 || w === 0, start = plain ? first : 0, stop = plain ? end : size; // one branch only, or both
     let top = -Infinity, ownTop = -Infinity;
-    for (let k = 0, o = 0; k < size; k++, o += STRIDE) {
+    for (let k = start, o = k * STRIDE; k < stop; k++, o += STRIDE) {
       const dx = x - coef[o], dy = y - coef[o + 1], ax = coef[o + 2], ay = coef[o + 3];
       const a = (ax * dx + ay * dy) * coef[o + 4], b = (ax * dy - ay * dx) * coef[o + 5];
       const log = coef[o + 6] - 0.5 * (a * a + b * b);
@@ -150,9 +151,8 @@ export class Level {
       if (log > top) top = log;
       if (k >= first && k < end && log > ownTop) ownTop = log;
     }
-    const plain = c < 0 || w === 0; // then the unconditional branch has no weight
     let sum = 0, vx = 0, vy = 0, ownSum = 0, ownX = 0, ownY = 0;
-    for (let k = plain ? first : 0, o = k * STRIDE; k < (plain ? end : size); k++, o += STRIDE) {
+    for (let k = start, o = k * STRIDE; k < stop; k++, o += STRIDE) {
       const own = k >= first && k < end;
       const r = expNeg(top - logs[k]), q = own ? (top === ownTop ? r : expNeg(ownTop - logs[k])) : 0;
       if (r + q === 0) continue;

@@ -45,7 +45,7 @@ export default explorer({
       ...(own && own.join() !== "-1,5" ? [[own, `for λ in ${own.map((x) => show(x)).join(" … ")}`]] : []), [own && own.join() === "-1,5" ? own : MIDDLE, "only for λ in −1 … 5"]] });
     ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)]]);
     const table = ui.table("At the end of the run", ["class", "Fréchet", "beyond 3σ"]);
-    const score = ui.table("", ["", ""]);
+    const score = ui.table("All classes");
 
     const run = runner(), view = memo((mix) => viewOf(mix, 1.15));
     let path = new Float32Array(0);

@@ -59,7 +59,7 @@ export default explorer({
     ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
     ui.select({ key: "route", label: "samples left", options: ROUTES });
     ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)]]);
-    const table = ui.table("Samples, held against the data", ["", "T", "w"]);
+    const table = ui.table("Samples, held against the data", ["figure", "T", "w"]);
 
     const run = runner(), view = memo((mix) => viewOf(mix, 1.15)), people = memo(assign);
     const sharpened = memo((mix, T, box, n) => mix.prior.map((_, c) => {

@@ -49,7 +49,7 @@ export default explorer({
     ui.slider({ key: "steps", label: "steps T", min: 2, max: 256, step: 1 });
     ui.select({ key: "sampler", label: "sampler", options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]) });
     ui.select({ key: "distance", label: "Fréchet", options: [["class", "by class, averaged"], ["pooled", "all samples together"]] });
-    const table = ui.table("At this w", ["", ""]);
+    const table = ui.table("At this w");
 
     const run = runner(), view = memo((mix) => viewOf(mix, 1.15));
     const modelOf = memo(blurred);

@@ -230,7 +230,7 @@ class Explorer {
     const exact = make("input", { type: "number", step: "any", "aria-label": `${label}, exact value`, "data-lm-suppress-shortcuts": "true" });
     const row = make("div", { className: "cx-slider" }, make("label", { htmlFor: id, textContent: label }), range, exact);
     range.addEventListener("input", () => this.set(set(Number(range.value))));
-    range.addEventListener("change", () => this.set(set(Number(range.value)), true));
+    range.addEventListener("change", () => this.save());
     exact.addEventListener("change", () => this.set(set(exact.value === "" ? NaN : Number(exact.value)), true));
     this.controls.push((state) => {
       const value = get(state), text = show(value);
@@ -287,10 +287,10 @@ class Explorer {
   }
 
   /** A table of figures. Returns fill([[cell, …], …]): rows under the header, the first cell a name. */
-  table(caption, header, parent = this.panel) {
+  table(caption, header = null, parent = this.panel) {
     const body = make("tbody"), cells = new Map();
     parent.append(make("table", { className: "cx-table" }, make("caption", { textContent: caption }),
-      make("thead", {}, make("tr", {}, ...header.map((h) => make("th", { scope: "col", textContent: h })))), body));
+      header && make("thead", {}, make("tr", {}, ...header.map((h) => make("th", { scope: "col", textContent: h })))), body));
     return (rows) => {
       const shape = rows.map((row) => row.length).join();
       if (cells.get("shape") !== shape) {

@@ -1,0 +1,142 @@
+"""The same explorer in JupyterLab: what the reader sets reaches Python, and what Python sets reaches the reader."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+TOKEN = "explorers"
+
+
+def cell(number: int, source: str) -> dict[str, Any]:
+    blank = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    return {**blank, "id": f"cell-{number}", "source": source}
+
+
+NOTEBOOK = {
+    "cells": [
+        cell(1, "import torch\nfrom cfgtoy import GaussianMixture\nfrom cfgtoy.explorers import *"),
+        cell(2, "ex = SamplingExplorer(w=1.0, n=600)\nex"),
+        cell(3, "field = FieldExplorer()\nfield"),
+    ],
+    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("jupyterlab")
+    folder: Path = tmp_path_factory.mktemp("lab")
+    (folder / "explorers.ipynb").write_text(json.dumps(NOTEBOOK))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kinds = [
+        "JUPYTER_CONFIG",
+        "JUPYTER_DATA",
+        "JUPYTER_RUNTIME",
+        "JUPYTERLAB_SETTINGS",
+        "JUPYTERLAB_WORKSPACES",
+    ]
+    own = {"IPYTHONDIR": str(folder / "ipython"), **{f"{kind}_DIR": str(folder / kind) for kind in kinds}}
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
+        f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}",
+    ]  # fmt: skip
+    log = (folder / "log.txt").open("w")
+    server = subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{url}/api?token={TOKEN}", timeout=2)
+                break
+            except OSError:
+                time.sleep(0.25)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(10)
+        log.close()
+
+
+def test_traits_go_both_ways(browser: Any, lab: str) -> None:
+    page = browser.new_page(viewport={"width": 1200, "height": 1000})
+    page.goto(f"{lab}/lab/tree/explorers.ipynb?token={TOKEN}&reset")
+    page.wait_for_function(
+        "() => globalThis.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+        timeout=60000,
+    )
+
+    def run(code: str) -> str:
+        """Run code in the notebook's kernel and return what it prints."""
+        return page.evaluate(
+            """async (code) => {
+              const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+              const future = kernel.requestExecute({ code });
+              let text = "";
+              future.onIOPub = (message) => { text += message.content.text ?? message.content.evalue ?? ""; };
+              await future.done;
+              return text;
+            }""",
+            code,
+        )
+
+    def eventually(code: str, wanted: str) -> None:
+        for _ in range(60):
+            if (got := run(f"print({code})").strip()) == wanted:
+                return
+            page.wait_for_timeout(100)
+        raise AssertionError(f"{code}: {got!r}, not {wanted!r}")
+
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.locator(".cx canvas").nth(1).wait_for(timeout=60000)
+    sampling, field = page.locator(".cx").nth(0), page.locator(".cx").nth(1)
+    sampling.scroll_into_view_if_needed()
+    picture = "e => e.querySelector('canvas').toDataURL()"
+
+    # From the reader to Python: w, and the samples that this w gives.
+    eventually(
+        "tuple(ex.samples.shape), ex.samples.dtype, ex.classes.bincount().tolist()",
+        "(600, 2) torch.float32 [200, 200, 200]",
+    )
+    first = run("print(ex.samples.norm(dim=1).mean().item())")
+    before = sampling.evaluate(picture)
+    slider = sampling.get_by_label("guidance weight w", exact=True)
+    slider.focus()
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    assert sampling.evaluate(picture) != before
+    eventually("ex.w", "3.0")
+    eventually(f"ex.samples.norm(dim=1).mean().item() > {float(first)} + 0.1", "True")
+
+    # From Python to the reader: w, and a mixture of its own.
+    run("ex.w = 0.5; ex.mixture = GaussianMixture(torch.tensor([[-2., 0.], [2., 0.]]), 0.1)")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.cx')[0].querySelectorAll('tbody')[0].children.length === 2"
+    )
+    assert sampling.get_by_label("guidance weight w, exact value").input_value() == "0.5"
+    eventually("ex.classes.bincount().tolist()", "[300, 300]")
+
+    # The mixture as the reader drags it comes back, and the package takes it.
+    field.scroll_into_view_if_needed()
+    handle = field.get_by_label("Mean of class A")
+    handle.focus()
+    page.keyboard.press("ArrowUp")
+    eventually("[round(x, 3) for x in field.mixture.means[0].tolist()]", "[0.0, 1.1]")
+    assert run("print(type(field.mixture(torch.zeros(1, 2), 0.0, 0)).__name__)").strip() == "Prediction"
+    assert "takes a finite number" in run("field.w = float('nan')")
+    page.close()

@@ -1,0 +1,278 @@
+"""The explorers in a static page from disk: with no kernel, no network, and readers of every kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from cfgtoy import GaussianMixture, datasets
+from cfgtoy.explorers import (
+    FieldExplorer,
+    ForwardExplorer,
+    SamplingExplorer,
+    TemperatureExplorer,
+    TradeoffExplorer,
+)
+from cfgtoy.explorers._exact import JS
+
+pytestmark = pytest.mark.browser
+ALL = [ForwardExplorer, FieldExplorer, SamplingExplorer, TemperatureExplorer, TradeoffExplorer]
+Open = Callable[..., Any]
+
+PIXELS = "widget => [...widget.querySelectorAll('canvas')].map(c => c.toDataURL()).join()"
+
+
+def pixels(widget: Any) -> str:
+    return widget.evaluate(PIXELS)
+
+
+def settle(page: Any) -> None:
+    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+
+def no_nan(widget: Any) -> None:
+    assert not re.search(r"NaN|Infinity|undefined", widget.inner_text()), widget.inner_text()
+
+
+def rows(widget: Any) -> dict[str, list[str]]:
+    """The figures on screen: first cell to the others."""
+    cells = widget.evaluate(
+        "w => [...w.querySelectorAll('tbody tr')].map(r => [...r.children].map(c => c.textContent))"
+    )
+    return {row[0]: row[1:] for row in cells}
+
+
+def value(text: str) -> float:
+    return float(re.match(r"-?[\d.]+(e-?\d+)?", text.replace("−", "-"))[0])  # type: ignore[index]
+
+
+def test_size_of_all_code() -> None:
+    assert sum(path.stat().st_size for path in JS.iterdir()) <= 120_000
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_control_is_labelled_and_changes_the_picture(open_page: Open, kind: type) -> None:
+    page = open_page(kind())
+    widget = page.locator(".cfgtoy-widget")
+    for control in widget.locator("input, select").all():
+        name = control.evaluate("c => c.labels?.[0]?.textContent || c.getAttribute('aria-label') || ''")
+        assert len(name) > 1
+        assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
+    for slider in widget.locator("input[type=range]").all():
+        before = pixels(widget)
+        slider.focus()
+        page.keyboard.press("Home")
+        settle(page)
+        at_home = pixels(widget)
+        page.keyboard.press("End")
+        settle(page)
+        assert pixels(widget) != at_home, f"{slider.get_attribute('id')} does nothing"
+        assert at_home != before or slider.get_attribute("id").endswith("progress")
+        assert slider.get_attribute("aria-valuetext")
+        no_nan(widget)
+        widget.get_by_role("button", name="Reset").click()
+        settle(page)
+    for select in widget.locator("select").all():
+        for option in range(select.locator("option").count()):
+            select.select_option(index=option)
+            settle(page)
+            no_nan(widget)
+
+
+def test_axe_finds_nothing(open_page: Open) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page(*(kind() for kind in ALL))
+    for theme in ("light", "dark"):
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        page.wait_for_timeout(100)
+        found = axe.run(page).response["violations"]
+        assert not found, [(v["id"], [n["html"] for n in v["nodes"]]) for v in found]
+
+
+def test_theme_switch_redraws_in_the_new_ink(open_page: Open) -> None:
+    page = open_page(FieldExplorer())
+    widget = page.locator(".cfgtoy-widget")
+    count_light = """w => {
+      const c = w.querySelector("canvas"), copy = new OffscreenCanvas(c.width, c.height).getContext("2d");
+      copy.drawImage(c, 0, 0);
+      const d = copy.getImageData(0, 0, c.width, c.height).data;
+      let light = 0;
+      for (let i = 0; i < d.length; i += 4) light += d[i + 3] > 250 && d[i] + d[i + 1] + d[i + 2] > 600;
+      return light;
+    }"""
+    on_white = widget.evaluate(count_light)  # arrows and text are dark
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_timeout(100)
+    assert widget.evaluate(count_light) > on_white + 500
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.wait_for_timeout(100)
+    assert widget.evaluate(count_light) == on_white
+
+
+@pytest.mark.parametrize("width", [320, 760])
+def test_narrow_windows_and_dense_screens(open_page: Open, width: int) -> None:
+    page = open_page(*(kind() for kind in ALL), width=width, device_scale_factor=2, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for canvas in page.locator("canvas").all():
+        box = canvas.bounding_box()
+        assert box is not None
+        assert box["width"] <= width
+        assert abs(canvas.evaluate("c => c.width") - 2 * box["width"]) <= 2
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.wait_for_timeout(100)
+    page.set_viewport_size({"width": 320, "height": 700})
+    page.wait_for_timeout(100)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+@pytest.mark.parametrize("kind", [FieldExplorer, SamplingExplorer, TemperatureExplorer, TradeoffExplorer])
+@pytest.mark.parametrize("w", ["1e6", "-1e6", "1e300"])
+def test_absurd_weights(open_page: Open, kind: type, w: str) -> None:
+    page = open_page(kind())
+    widget = page.locator(".cfgtoy-widget")
+    widget.get_by_label("guidance weight w, exact value").fill(w)
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(150)
+    no_nan(widget)
+    assert len(widget.locator("[role=status]").inner_text()) > 20
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_absurd_mixtures_in_a_link(open_page: Open, kind: type) -> None:
+    """Zero spread, coincident means, numbers that are none: each drawn, with a word on what was done."""
+    name = kind.module.stem  # type: ignore[attr-defined]
+    page = open_page(kind())
+    widget = page.locator(".cfgtoy-widget")
+    for rows, word in (
+        ("0,0,0,0,0,1,0_0,0,0,0,0,1,1", "spread"),
+        ("nan,0,1,0,1,1,0_1e9,0,1,0,1,1,1", "number"),
+        ("0,0,1,5,1,1,0_0,0,1,0,1,-3,1", "weight"),
+        ("x", "number"),
+    ):
+        page.evaluate("hash => { location.hash = hash; }", f"#{name}?mixture={rows}&w=NaN&lam=1e99&y=7")
+        page.wait_for_timeout(80)
+        no_nan(widget)
+        assert word in widget.locator("[role=status]").inner_text()
+
+
+@pytest.mark.parametrize("mixture", [
+    datasets.ring(12), GaussianMixture(torch.tensor([[0.5, 0.5]]), 0.2), GaussianMixture(torch.zeros(3, 2), 0.25)
+], ids=["twelve classes", "one class", "coincident means"])  # fmt: skip
+def test_odd_mixtures(open_page: Open, mixture: GaussianMixture) -> None:
+    page = open_page(*(kind(mixture=mixture) for kind in ALL), width=320)
+    for widget in page.locator(".cfgtoy-widget").all():
+        no_nan(widget)
+        assert "NaN" not in widget.inner_html()
+
+
+def test_link_carries_the_setting(open_page: Open) -> None:
+    page = open_page(SamplingExplorer(), FieldExplorer(), SamplingExplorer())
+    second = page.locator(".cfgtoy-widget").nth(2)
+    second.get_by_label("guidance weight w, exact value").fill("5.5")
+    page.keyboard.press("Enter")
+    second.locator("select").nth(0).select_option(label="DDIM")
+    settle(page)
+    link = page.evaluate("location.hash")
+    assert link == "#sampling-2?w=5.5&sampler=ddim"
+    again = open_page(SamplingExplorer(), FieldExplorer(), SamplingExplorer(), hash=link)
+    widgets = again.locator(".cfgtoy-widget")
+    assert widgets.nth(0).get_by_label("guidance weight w, exact value").input_value() == "2"
+    assert widgets.nth(2).get_by_label("guidance weight w, exact value").input_value() == "5.5"
+    assert pixels(widgets.nth(2)) == pixels(second)
+    widgets.nth(2).get_by_role("button", name="Reset").click()
+    settle(again)
+    assert widgets.nth(2).get_by_label("guidance weight w, exact value").input_value() == "2"
+
+
+def test_copy_link(open_page: Open) -> None:
+    page = open_page(FieldExplorer(), permissions=["clipboard-read", "clipboard-write"])
+    widget = page.locator(".cfgtoy-widget")
+    widget.get_by_label("log-SNR λ (noise → data), exact value").fill("1.25")
+    page.keyboard.press("Enter")
+    widget.get_by_role("button", name="Copy link").click()
+    page.wait_for_timeout(100)
+    fallback = widget.locator(".cx-copy")
+    copied = fallback.input_value() if fallback.count() else page.evaluate("navigator.clipboard.readText()")
+    assert copied.endswith("page.html#field?lam=1.25")
+
+
+def test_handles_move_and_widen_a_class(open_page: Open) -> None:
+    page = open_page(FieldExplorer())
+    widget = page.locator(".cfgtoy-widget")
+    mean, spread = widget.get_by_label("Mean of class B"), widget.get_by_label("Spread of class B")
+    assert mean.get_attribute("aria-valuetext") == "−0.87, −0.50"
+    mean.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowUp")
+    assert mean.get_attribute("aria-valuetext") == "−0.77, 0"
+    box = mean.bounding_box()
+    page.mouse.move(box["x"] + 12, box["y"] + 12)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 72, box["y"] - 28, steps=5)
+    page.mouse.up()
+    x, y = (value(part) for part in mean.get_attribute("aria-valuetext").split(", "))
+    assert x > -0.5
+    assert y > 0.2
+    before = value(spread.get_attribute("aria-valuetext"))
+    box, centre = spread.bounding_box(), mean.bounding_box()
+    page.mouse.move(box["x"] + 12, box["y"] + 12)
+    page.mouse.down()
+    page.mouse.move(2 * box["x"] - centre["x"] + 12, 2 * box["y"] - centre["y"] + 12, steps=4)
+    page.mouse.up()
+    assert value(spread.get_attribute("aria-valuetext")) == pytest.approx(2 * before, rel=0.1)
+    assert "mixture=" in page.evaluate("location.hash")
+
+
+def test_readout_follows_the_pointer(open_page: Open) -> None:
+    page = open_page(FieldExplorer(lam=4.0))
+    widget = page.locator(".cfgtoy-widget")
+    box = widget.get_by_label("Mean of class C").bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    settle(page)
+    assert value(rows(widget)["p(C|z)"][0]) > 0.9
+    assert value(rows(widget)["|ε̃|, guided"][0]) > value(rows(widget)["|ε(z, c)|"][0])
+
+
+def test_play_runs_to_the_end_and_pauses(open_page: Open) -> None:
+    page = open_page(SamplingExplorer(n=500))
+    widget = page.locator(".cfgtoy-widget")
+    widget.get_by_role("button", name="Play").click()
+    page.wait_for_timeout(700)
+    widget.get_by_role("button", name="Pause").click()
+    settle(page)
+    share = float(widget.get_by_label("progress of the run, %, exact value").input_value())
+    assert 2 < share < 90
+    assert value(rows(widget)["λ on screen"][0]) == pytest.approx(-20 + 40 * share / 100, abs=1)
+
+
+def test_reduced_motion_shows_the_end_at_once(open_page: Open) -> None:
+    page = open_page(SamplingExplorer(n=500), reduced_motion="reduce")
+    widget = page.locator(".cfgtoy-widget")
+    progress = widget.get_by_label("progress of the run, %, exact value")
+    progress.fill("10")
+    page.keyboard.press("Enter")
+    widget.get_by_role("button", name="Play").click()
+    settle(page)
+    assert progress.input_value() == "100"
+
+
+def test_figures_on_screen_say_what_guidance_does(open_page: Open) -> None:
+    """More w: more distinct, farther from the class. A blurred model: its best w is not zero."""
+    page = open_page(SamplingExplorer(w=0.0), TradeoffExplorer(blur=1.0))
+    widget, tradeoff = page.locator(".cfgtoy-widget").nth(0), page.locator(".cfgtoy-widget").nth(1)
+    before = rows(widget)
+    widget.get_by_label("guidance weight w, exact value").fill("4")
+    page.keyboard.press("Enter")
+    settle(page)
+    after = rows(widget)
+    assert value(after["Inception Score"][0]) > value(before["Inception Score"][0]) + 0.2
+    assert value(before["A"][0]) < 0.05 < value(after["A"][0])
+    assert value(before["A"][1]) < 3  # per cent beyond 3σ: 1.1 for a Gaussian
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('td')].some(c => /^w = /.test(c.textContent))", timeout=20000
+    )
+    assert 0.05 <= value(rows(tradeoff)["least Fréchet at"][0].removeprefix("w = ")) <= 0.4

@@ -1,0 +1,111 @@
+"""The Python side of the explorers: checked values, a faithful mixture, a state that a page can hold."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from cfgtoy import GaussianMixture, datasets
+from cfgtoy.explorers import (
+    FieldExplorer,
+    ForwardExplorer,
+    SamplingExplorer,
+    TemperatureExplorer,
+    TradeoffExplorer,
+)
+
+ALL = [ForwardExplorer, FieldExplorer, SamplingExplorer, TemperatureExplorer, TradeoffExplorer]
+BAD: list[tuple[type, str, object]] = [
+    (ForwardExplorer, "lam", 21.0),
+    (ForwardExplorer, "schedule", "sigmoid"),
+    (ForwardExplorer, "shift", float("nan")),
+    (FieldExplorer, "w", float("inf")),
+    (FieldExplorer, "w", "two"),
+    (FieldExplorer, "y", 3),
+    (FieldExplorer, "y", -1),
+    (FieldExplorer, "layers", ["all"]),
+    (FieldExplorer, "layers", "guided"),
+    (FieldExplorer, "density", "p"),
+    (SamplingExplorer, "v", 1.5),
+    (SamplingExplorer, "steps", 1),
+    (SamplingExplorer, "steps", 2.5),
+    (SamplingExplorer, "n", 10**6),
+    (SamplingExplorer, "sampler", "euler"),
+    (SamplingExplorer, "interval", (3.0, 1.0)),
+    (SamplingExplorer, "interval", 3.0),
+    (SamplingExplorer, "seed", -1),
+    (SamplingExplorer, "y", 7),
+    (TemperatureExplorer, "temperature", 0.0),
+    (TemperatureExplorer, "route", "both"),
+    (TradeoffExplorer, "blur", -1.0),
+    (TradeoffExplorer, "distance", "all"),
+    (TradeoffExplorer, "mixture", 3),
+    (TradeoffExplorer, "mixture", GaussianMixture(torch.zeros(2, 3), 1.0)),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), BAD)
+def test_bad_values_are_named(kind: type, name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: got .*, takes "):
+        kind(**{name: value})
+    if name != "y":  # beside the mixture alone can a class be known not to exist
+        explorer = kind()
+        with pytest.raises(ValueError, match=rf"^{name}: got .*, takes "):
+            setattr(explorer, name, value)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_argument_is_a_synced_trait_with_its_default(kind: type) -> None:
+    explorer = kind()
+    for name, parameter in inspect.signature(kind).parameters.items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert explorer.trait_metadata(name, "sync") is True
+        if name != "mixture":
+            value = getattr(explorer, name)
+            assert value == (
+                list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+            )
+
+
+@pytest.mark.parametrize(
+    "mixture", [datasets.three_gaussians(), datasets.overlapping(), datasets.ring(8), datasets.tree()]
+)
+def test_mixture_goes_to_json_and_back(mixture: GaussianMixture) -> None:
+    explorer = FieldExplorer(mixture=mixture)
+    assert explorer.mixture is mixture
+    sent = json.loads(json.dumps(explorer.get_state(["mixture"])["mixture"]))
+    explorer.set_state({"mixture": sent})
+    z = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        explorer.mixture.log_prob(z, 1.0), mixture.log_prob(z, 1.0), rtol=1e-4, atol=1e-4
+    )
+    assert explorer.mixture.labels.tolist() == mixture.labels.tolist()
+
+
+@pytest.mark.parametrize("kind", [SamplingExplorer, TradeoffExplorer])
+def test_particles_become_samples_that_can_be_observed(kind: type) -> None:
+    explorer, seen = kind(), []
+    assert explorer.samples is None
+    explorer.observe(lambda change: seen.append(explorer.classes.tolist()), "samples")
+    rows = np.array([[0.5, -1.0, 0], [2.0, 3.0, 1]], dtype=np.float32)
+    explorer.set_state({"_particles": memoryview(rows.tobytes())})
+    assert explorer.samples.tolist() == [[0.5, -1.0], [2.0, 3.0]]
+    assert explorer.classes.dtype == torch.int64
+    assert seen == [[0, 1]]
+    assert "_particles" not in explorer.static_state()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_output_holds_a_fragment_and_no_address(kind: type) -> None:
+    data, metadata = kind()._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["image/png"]
+    assert metadata["image/png"]["alt"]
+    fragment = re.sub(r'src="data:[^"]*"', "", data["text/html"])
+    assert "http" not in fragment.replace("http://www.w3.org", "")
+    assert len(fragment) < 130_000
