@@ -7,6 +7,7 @@ inner loops call unchecked private functions, so a sampler pays for them once an
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -35,6 +36,8 @@ def finite(name: str, value: object) -> Tensor:
 def number(name: str, value: object, *, lo: float = -math.inf, hi: float = math.inf) -> float:
     """Return ``value`` as a float if it is one finite real number in [lo, hi]."""
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError
         result = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}: got {value!r}, takes one real number") from None
@@ -53,9 +56,9 @@ def unit_interval(name: str, value: object) -> float:
 
 def positive_int(name: str, value: object, *, least: int = 1) -> int:
     """Return ``value`` if it is an integer no smaller than ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
         raise ValueError(f"{name}: got {value!r}, takes an integer of at least {least}")
-    return value
+    return operator.index(value)
 
 
 def labels(name: str, y: object, num_classes: int, *, null: int | None) -> Tensor:

@@ -46,7 +46,7 @@ class Record:
 
 def fit(
     net: nn.Module,
-    batch: Callable[[int, Generator], tuple[Tensor, Tensor]],
+    batch: Callable[[int, Generator | None], tuple[Tensor, Tensor]],
     *,
     steps: int,
     batch_size: int = 512,
@@ -70,12 +70,15 @@ def fit(
         one :class:`Record` a step.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument out of range, or a loss that is no longer finite (looked at every 100 steps and at the
+            last).
 
     Source: Dhariwal & Nichol 2021, §4 (a classifier trained on noisy samples).
     """
     _checks.positive_int("steps", steps)
     _checks.positive_int("batch_size", batch_size)
+    if not _checks.number("lr", lr) > 0:
+        raise ValueError(f"lr: got {lr!r}, takes a positive number")
     schedule = Cosine() if schedule is None else schedule
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -86,6 +89,8 @@ def fit(
         loss = F.nll_loss(net(diffuse(x, lam, generator=generator), lam), y)
         optimizer.zero_grad()
         loss.backward()
+        if (step % 100 == 0 or step == steps) and not bool(loss.isfinite()):
+            raise ValueError(f"loss: got {loss.item()} at step {step}, takes finite numbers; lower lr")
         optimizer.step()
         rate.step()
         yield Record(step, loss.detach())

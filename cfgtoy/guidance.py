@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -58,11 +57,6 @@ __all__ = [
 Weight = float | Tensor
 Classifier = Callable[[Tensor, Tensor], Tensor]
 """``(z, logsnr) -> log p(c | z_λ)``, (b, C)."""
-
-
-@runtime_checkable
-class _HasGrad(Protocol):
-    def grad(self, z: Tensor, logsnr: Tensor, y: Tensor) -> Tensor: ...
 
 
 # -- the weight ----------------------------------------------------------------------------------------------------
@@ -107,6 +101,8 @@ def _over(w: Weight, z: Tensor) -> Weight:
 
 
 def _classes(y: Tensor | int | None, z: Tensor) -> Tensor:
+    if z.ndim == 0:
+        raise ValueError("z: got shape (), takes (b, *d)")
     if y is None:
         return torch.full((len(z),), NULL, device=z.device)
     y = y if isinstance(y, Tensor) else torch.tensor(y)
@@ -201,12 +197,17 @@ def classifier_grad(classifier: Classifier, z: Tensor, lam: Tensor | float, y: T
     """
     logsnr = as_logsnr("lam", lam, _checks.tensor("z", z), check=False)
     rows = _classes(y, z)
-    if isinstance(classifier, _HasGrad):
-        grad = classifier.grad(z, logsnr, rows.clamp(min=0))
+    own = getattr(classifier, "grad", None)
+    if callable(own):
+        grad = own(z, logsnr, rows.clamp(min=0))
     else:
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             log_probs = classifier(leaf, logsnr)
+            if log_probs.ndim != 2 or len(log_probs) != len(z):
+                raise ValueError(
+                    f"classifier: got log-probabilities of shape {tuple(log_probs.shape)}, takes ({len(z)}, C)"
+                )
             _checks.labels("y", rows, log_probs.shape[1], null=NULL)
             picked = log_probs.gather(1, rows.clamp(min=0)[:, None])
             (grad,) = torch.autograd.grad(picked.sum(), leaf)
@@ -450,7 +451,7 @@ def cfg_plus_plus(denoiser: Denoiser, *, scale: float, grid: Tensor) -> Denoiser
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
         lam = as_logsnr("logsnr", logsnr, z)
         levels = grid.to(lam)
-        at = torch.searchsorted(levels, lam.contiguous()).clamp(max=len(levels) - 1)
+        at = (lam[..., None] - levels).abs().argmin(-1)  # the nearest level, () or (b,)
         if not bool(torch.isclose(levels[at], lam, rtol=1e-5, atol=1e-5).all()):
             raise ValueError("logsnr: got a level that is not on the grid, takes the grid's own levels")
         step = torch.cat([levels.diff(), levels.new_full((1,), math.inf)])[at]

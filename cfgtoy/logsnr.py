@@ -84,7 +84,7 @@ def as_logsnr(name: str, lam: Tensor | float, like: Tensor, *, check: bool = Tru
         ValueError: ``lam`` is NaN or infinite, or its shape is neither () nor (b,).
     """
     if not isinstance(lam, Tensor):
-        lam = torch.tensor(_checks.number(name, lam))
+        lam = torch.tensor(_checks.number(name, lam), dtype=torch.float64)
     lam = lam.to(device=like.device, dtype=like.dtype)
     if check:
         _checks.finite(name, lam)

@@ -11,7 +11,10 @@ estimate is held as the velocity v = αε − σx, which is well-conditioned at 
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -24,6 +27,7 @@ __all__ = ["GaussianMixture"]
 
 _LOG_2PI = math.log(2 * math.pi)
 _UNROLL = 4  # up to this dimension rotations are written out, which beats a batched matrix product
+_PAIRS = 2**18  # samples times components worked on at once, so that a CPU keeps them in its cache
 
 
 class GaussianMixture:
@@ -141,13 +145,16 @@ class GaussianMixture:
         Raises:
             ValueError: NaN, a class that does not exist, or shapes that do not fit.
         """
-        joint, *_ = self._evaluate(z, lam, y)
-        return joint.logsumexp(1)
+        return self._in_slices(lambda *at: self._joint(*at)[0].logsumexp(1), "lam", z, lam, y)
 
     def score(self, z: Tensor, lam: Tensor | float, y: Tensor | int | None = None) -> Tensor:
         """∇_z log p(z_λ | y), (b, d). Arguments and errors as in :meth:`log_prob`."""
-        joint, pull, _, _ = self._evaluate(z, lam, y)
-        return -self._average(joint, self._rotate(pull, forward=False))
+
+        def minus_pull(z: Tensor, level: _Level, prior: Tensor) -> Tensor:
+            joint, white = self._joint(z, level, prior)  # −C⁻¹δ is the score of one component
+            return -_mean(joint, self._unwhiten(white, level))
+
+        return self._in_slices(minus_pull, "lam", z, lam, y)
 
     def class_log_prob(self, z: Tensor, lam: Tensor | float) -> Tensor:
         """log p(c | z_λ) for every class, (b, C): the Bayes classifier of noisy samples.
@@ -155,9 +162,13 @@ class GaussianMixture:
         Raises:
             ValueError: NaN, or shapes that do not fit.
         """
-        joint, *_ = self._evaluate(z, lam, None)
-        logits = [joint[:, self.labels == c].logsumexp(1) for c in range(self.num_classes)]
-        return torch.stack(logits, 1).log_softmax(1)
+
+        def by_class(z: Tensor, level: _Level, prior: Tensor) -> Tensor:
+            joint, _ = self._joint(z, level, prior)
+            logits = [joint[:, self.labels == c].logsumexp(1) for c in range(self.num_classes)]
+            return torch.stack(logits, 1).log_softmax(1)
+
+        return self._in_slices(by_class, "lam", z, lam, None)
 
     def tilted_log_prob(self, z: Tensor, lam: Tensor | float, y: Tensor | int, w: Tensor | float) -> Tensor:
         """log p(z_λ | y) + w log p(y | z_λ), (b,): the target that guidance is often said to sample. Unnormalised.
@@ -173,7 +184,11 @@ class GaussianMixture:
         Source: Ho & Salimans 2022, §3.1.
         """
         w = _checks.finite("w", w) if isinstance(w, Tensor) else _checks.number("w", w)
-        rows = self._class("y", y, len(_checks.tensor("z", z)))
+        if _checks.tensor("z", z).ndim != 2:
+            raise ValueError(f"z: got shape {tuple(z.shape)}, takes (b, {self.dim})")
+        if isinstance(w, Tensor) and w.ndim and tuple(w.shape) not in ((1,), (len(z),)):
+            raise ValueError(f"w: got shape {tuple(w.shape)}, takes one number or one a sample, ({len(z)},)")
+        rows = self._class("y", y, len(z))
         if bool((rows == NULL).any()):
             raise ValueError(f"y: got {NULL} (no class), takes a class in 0 … {self.num_classes - 1}")
         posterior = self.class_log_prob(z, lam).gather(1, rows[:, None])[:, 0]
@@ -186,12 +201,16 @@ class GaussianMixture:
 
         Arguments and errors as in :meth:`log_prob`.
         """
-        joint, pull, alpha, sigma = self._evaluate(z, logsnr, y)
-        # v = αε − σx with ε = σC⁻¹δ and x = μ + αΣC⁻¹δ, a component at a time: no small difference of large numbers.
-        spread = alpha * sigma * (1 - self._variances.mT[:, None])  # (d, b or 1, k)
-        v_component = self._rotate(spread * pull, forward=False) - sigma * self.means.mT[:, None]
-        v = self._average(joint, v_component)
-        return Prediction(z, as_logsnr("logsnr", logsnr, z), v, "v")
+
+        def velocity(z: Tensor, level: _Level, prior: Tensor) -> Tensor:
+            joint, white = self._joint(z, level, prior)
+            # v = αε − σx with ε = σC⁻¹δ and x = μ + αΣC⁻¹δ, a component at a time: no small difference of large ones.
+            spread = level.alpha * level.sigma * (1 - self._variances.mT[:, None])  # (d, b or 1, k)
+            pulls = self._unwhiten([s * column for s, column in zip(spread, white, strict=True)], level)
+            return _mean(joint, [p - level.sigma * m for p, m in zip(pulls, self.means.mT, strict=True)])
+
+        v = self._in_slices(velocity, "logsnr", z, logsnr, y)
+        return Prediction(z, as_logsnr("logsnr", logsnr, z, check=False), v, "v")
 
     def posterior_mean(self, z: Tensor, lam: Tensor | float, y: Tensor | int | None = None) -> Tensor:
         """E[x | z_λ, y], (b, d). Arguments and errors as in :meth:`log_prob`."""
@@ -244,46 +263,105 @@ class GaussianMixture:
             raise ValueError(f"{name}: got shape {tuple(y.shape)}, takes ({n},), one class a sample")
         return y.expand(n)
 
-    def _evaluate(
-        self, z: Tensor, lam: Tensor | float, y: Tensor | int | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """log p(z, component | y) (b, k); C⁻¹δ in each eigenbasis (d, b, k); α and σ as (b or 1, 1)."""
+    def _in_slices(
+        self,
+        evaluate: Callable[[Tensor, _Level, Tensor], Tensor],
+        name: str,
+        z: Tensor,
+        lam: Tensor | float,
+        y: Tensor | int | None,
+    ) -> Tensor:
+        """``evaluate(z (n, d), level, log p(component | y) (n or 1, k))`` on slices of the checked batch."""
         _checks.finite("z", z)
         if z.ndim != 2 or z.shape[1] != self.dim:
             raise ValueError(f"z: got shape {tuple(z.shape)}, takes (b, {self.dim})")
-        lam = as_logsnr("lam", lam, z).reshape(-1, 1)  # (b or 1, 1)
+        lam = as_logsnr(name, lam, z).reshape(-1, 1)  # (b or 1, 1)
+        rows = self._class("y", y, len(z)) if y is not None else torch.tensor([NULL], device=z.device)
+        prior = self._log_weights[rows]  # (b or 1, k)
+        size = max(1, _PAIRS // self.num_components) if z.device.type == "cpu" else len(z)
+        if len(z) <= size:
+            return evaluate(z, self._level(lam), prior)
+        if len(lam) == 1:
+            levels: Iterable[_Level] = itertools.repeat(self._level(lam))
+        else:
+            levels = map(self._level, lam.split(size))
+        priors = itertools.repeat(prior) if len(prior) == 1 else prior.split(size)
+        return torch.cat([evaluate(*part) for part in zip(z.split(size), levels, priors, strict=False)])
+
+    def _level(self, lam: Tensor) -> _Level:
+        """What does not depend on z, at λ (n or 1, 1)."""
         log_alpha, log_sigma = log_alpha_sigma(lam)
-        alpha, sigma = log_alpha.exp(), log_sigma.exp()
-        delta = z.mT[:, :, None] - alpha * self.means.mT[:, None]  # (d, b, k)
-        delta = self._rotate(delta, forward=True)
-        var = alpha**2 * self._variances.mT[:, None] + sigma**2  # (d, b or 1, k)
-        pull = delta / var
-        log_normal = -0.5 * ((pull * delta).sum(0) + (var.log().sum(0) + self.dim * _LOG_2PI))  # (b, k)
-        weights = self._log_weights[NULL] if y is None else self._log_weights[self._class("y", y, len(z))]
-        return log_normal + weights, pull, alpha, sigma
+        inv_std = ((2 * log_alpha).exp() * self._variances.mT[:, None] + (2 * log_sigma).exp()).rsqrt()
+        turn = None
+        if self._basis is not None and self.dim <= _UNROLL:
+            turn = [[q * s for q, s in zip(row.mT, inv_std, strict=True)] for row in self._basis.unbind(1)]
+        return _Level(log_alpha.exp(), log_sigma.exp(), inv_std, turn)
 
-    def _rotate(self, columns: Tensor, *, forward: bool) -> Tensor:
-        """Turn vectors (d, b, k) into each component's eigenbasis, or back."""
-        if self._basis is None:
-            return columns
-        basis = self._basis if forward else self._basis.mT  # (k, from, to)
-        if self.dim > _UNROLL:
-            return torch.einsum("ibk,kij->jbk", columns, basis)
-        return torch.stack(
-            [sum(columns[i] * basis[:, i, j] for i in range(self.dim)) for j in range(self.dim)]  # type: ignore[misc]
-        )
+    def _joint(self, z: Tensor, level: _Level, prior: Tensor) -> tuple[Tensor, Columns]:
+        """log p(z, component | y), (b, k), and δ = z − αμ whitened in each eigenbasis, d times (b, k)."""
+        delta = [z[:, i : i + 1] - level.alpha * mean for i, mean in enumerate(self.means.mT)]
+        white = self._whiten(delta, level)
+        joint = prior + (level.inv_std.log().sum(0) - 0.5 * self.dim * _LOG_2PI)  # (b or 1, k)
+        for column in white:
+            joint = torch.addcmul(joint, column, column, value=-0.5)  # (b, k)
+        return joint, white
 
-    @staticmethod
-    def _average(joint: Tensor, columns: Tensor) -> Tensor:
-        """The mean of vectors (d, b, k) over p(component | z, y), (b, d). No matrix product: rows stay independent."""
-        return (columns * joint.softmax(1)).sum(2).mT.contiguous()
+    def _whiten(self, delta: Columns, level: _Level) -> Columns:
+        """Turn vectors, d times (b, k), into each component's eigenbasis and divide by the deviations there."""
+        if level.turn is not None:
+            return [_dot(delta, [row[j] for row in level.turn]) for j in range(self.dim)]
+        if self._basis is not None:
+            return torch.einsum("ibk,kij->jbk", torch.stack(tuple(delta)), self._basis) * level.inv_std
+        return [column * s for column, s in zip(delta, level.inv_std, strict=True)]
+
+    def _unwhiten(self, white: Columns, level: _Level) -> Columns:
+        """The transpose of :meth:`_whiten`: divide by the deviations, then turn back."""
+        if level.turn is not None:
+            return [_dot(white, row) for row in level.turn]
+        if self._basis is not None:
+            return torch.einsum("jbk,kij->ibk", torch.stack(tuple(white)) * level.inv_std, self._basis)
+        return [column * s for column, s in zip(white, level.inv_std, strict=True)]
+
+
+Columns = Sequence[Tensor] | Tensor
+"""The d coordinates of one vector for each sample and component, each (b, k)."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One noise level for all samples (n = 1), or one for each of n.
+
+    Attributes:
+        alpha, sigma: (n, 1).
+        inv_std: one over the standard deviations along the eigenvectors, (d, n, k).
+        turn: in few dimensions the eigenvectors over the deviations, [from][to] of (n, k).
+    """
+
+    alpha: Tensor
+    sigma: Tensor
+    inv_std: Tensor
+    turn: list[list[Tensor]] | None
+
+
+def _dot(columns: Columns, weights: Sequence[Tensor]) -> Tensor:
+    """Σ_i columns_i weights_i, written out."""
+    total = columns[0] * weights[0]
+    for column, weight in zip(columns[1:], weights[1:], strict=True):
+        total = torch.addcmul(total, column, weight)
+    return total
+
+
+def _mean(joint: Tensor, columns: Columns) -> Tensor:
+    """The mean of d coordinates (b, k) over p(component | z, y), (b, d). No matrix product: rows stay independent."""
+    share = joint.softmax(1)
+    return torch.stack([(column * share).sum(1) for column in columns], 1)
 
 
 def _diagonalise(covs: Tensor | float, means: Tensor) -> tuple[Tensor, Tensor | None]:
     """Eigenvalues (k, d) and eigenvectors (k, d, d) of the covariances; no eigenvectors for diagonal ones."""
     k, d = means.shape
     if not isinstance(covs, Tensor):
-        covs = torch.tensor(_checks.number("covs", covs))
+        covs = torch.tensor(_checks.number("covs", covs), dtype=torch.float64)
     covs = _checks.finite("covs", covs.to(means.dtype) if not covs.is_floating_point() else covs).to(means)
     if covs.ndim == 3:
         if covs.shape != (k, d, d):

@@ -53,7 +53,7 @@ class Prediction:
         kind: which of the four the estimate is.
 
     Raises:
-        ValueError: the shapes differ or ``kind`` is unknown.
+        ValueError: the shapes differ, ``logsnr`` is not one value or one a sample, or ``kind`` is unknown.
 
     Source: Salimans & Ho 2022 (v); Ho & Salimans 2022, §2 (the rest).
     """
@@ -69,6 +69,11 @@ class Prediction:
         if self.estimate.shape != self.z.shape:
             raise ValueError(
                 f"estimate: got shape {tuple(self.estimate.shape)}, takes that of z, {tuple(self.z.shape)}"
+            )
+        levels = tuple(self.logsnr.shape) if isinstance(self.logsnr, Tensor) else ()
+        if levels not in ((), (1,), tuple(self.z.shape[:1])):
+            raise ValueError(
+                f"logsnr: got shape {levels}, takes one log-SNR or one per sample of shape {tuple(self.z.shape)}"
             )
 
     @classmethod
@@ -168,7 +173,8 @@ class NetDenoiser:
         kind: what the network's output means, ``"eps"``, ``"v"`` or ``"x"``.
 
     Raises:
-        ValueError: unknown ``kind``; on a call, shapes or log-SNRs that do not fit.
+        ValueError: unknown ``kind``; on a call, shapes or log-SNRs that do not fit, or a class that a network with an
+            attribute ``num_classes`` does not have (looked at on the CPU only: a GPU would have to stop and answer).
     """
 
     def __init__(self, net: Callable[[Tensor, Tensor, Tensor], Tensor], kind: Kind = "eps") -> None:
@@ -178,6 +184,13 @@ class NetDenoiser:
         self.kind: Kind = kind
 
     def __call__(self, z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        lam = as_logsnr("logsnr", logsnr, _checks.tensor("z", z), check=False).expand(len(z))
-        y = torch.full((len(z),), NULL, device=z.device) if y is None else y.expand(len(z))
-        return Prediction(z, lam, self.net(z, lam, y), self.kind)
+        if _checks.tensor("z", z).ndim == 0:
+            raise ValueError("z: got shape (), takes (b, *d)")
+        lam = as_logsnr("logsnr", logsnr, z, check=False).expand(len(z))
+        y = torch.as_tensor(NULL if y is None else y, device=z.device)
+        classes = getattr(self.net, "num_classes", None)
+        if isinstance(classes, int) and y.device.type == "cpu":
+            _checks.labels("y", y, classes, null=NULL)
+        if y.ndim > 1 or (y.ndim == 1 and len(y) not in (1, len(z))):
+            raise ValueError(f"y: got shape {tuple(y.shape)}, takes one class a sample, ({len(z)},)")
+        return Prediction(z, lam, self.net(z, lam, y.expand(len(z))), self.kind)

@@ -253,7 +253,7 @@ def sample(
     Source: Ho & Salimans 2022, Algorithm 2.
     """
     grid = _checks.rising("grid", grid)
-    shape = tuple(shape)
+    shape = tuple(shape) if isinstance(shape, Iterable) else ()
     if len(shape) < 1 or any(not isinstance(n, int) or n < 1 for n in shape):
         raise ValueError(f"shape: got {shape}, takes positive integers (b, *d), the batch first")
     if isinstance(y, Tensor) and y.ndim == 1 and len(y) != shape[0]:
@@ -262,7 +262,7 @@ def sample(
         )
     if z is None:
         z = initial_noise(shape, generator, grid.device, grid.dtype)
-    elif tuple(z.shape) != shape:
+    elif tuple(_checks.tensor("z", z).shape) != shape:
         raise ValueError(f"z: got shape {tuple(z.shape)}, takes shape = {shape}")
     states: Iterable[State] = trajectory(denoiser, z, grid, y, method=method, v=v, generator=generator)
     if progress:

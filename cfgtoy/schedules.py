@@ -83,7 +83,10 @@ class Schedule(ABC):
             ValueError: ``logsnr`` is NaN or infinite.
         """
         _checks.finite("logsnr", logsnr)
-        inside = (logsnr >= self.lo) & (logsnr <= self.hi)
+        lo, hi = torch.tensor([self.lo, self.hi], dtype=torch.float64).to(
+            logsnr
+        )  # as the caller's dtype holds the ends
+        inside = (logsnr >= lo) & (logsnr <= hi)
         value = self._log_density(logsnr.double().clamp(self.lo, self.hi)).to(logsnr.dtype)
         return value.masked_fill(~inside, -math.inf)
 
@@ -225,13 +228,13 @@ class LinearBeta(Schedule):
 
     beta_min: float = 0.1
     beta_max: float = 20.0
-    lo: float = None  # type: ignore[assignment]  # filled in below from the rates
+    lo: float = math.nan  # filled in below from the rates
     hi: float = 20.0
 
     def __post_init__(self) -> None:
         _checks.number("beta_min", self.beta_min, lo=0.0)
         _checks.number("beta_max", self.beta_max, lo=max(self.beta_min, 1e-12))
-        if self.lo is None:
+        if math.isnan(self.lo):
             total = (self.beta_min + self.beta_max) / 2
             object.__setattr__(self, "lo", -math.log(math.expm1(total)))
         self._check_range()

@@ -62,7 +62,7 @@ def overlapping(dtype: torch.dtype = torch.float32) -> GaussianMixture:
 
     Guidance has something to destroy here: a mode of class 0 that lies among class 1's is the first to empty.
     """
-    means = [
+    centres = [
         [-1.6, 0.9],
         [-1.1, -0.9],
         [-0.2, 0.2],
@@ -86,7 +86,7 @@ def overlapping(dtype: torch.dtype = torch.float32) -> GaussianMixture:
         )
         covs.append(turn * torch.tensor([long, short], dtype=torch.float64) ** 2 @ turn.mT)
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
-    means = torch.tensor(means, dtype=torch.float64)
+    means = torch.tensor(centres, dtype=torch.float64)
     return GaussianMixture(
         means.to(dtype), torch.stack(covs).to(dtype), torch.tensor(weights, dtype=dtype), labels
     )

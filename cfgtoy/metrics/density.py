@@ -68,14 +68,15 @@ def log_normalizer(log_density: LogDensity, grid: Grid2d) -> float:
 
 
 def kl_quadrature(log_p: LogDensity, log_q: LogDensity, grid: Grid2d) -> float:
-    """KL(p ‖ q) in nats by quadrature; both densities may be unnormalised.
+    """KL(p ‖ q) in nats by quadrature; both densities may be unnormalised. Infinite where p has mass and q has none.
 
     Raises:
         ValueError: a density with no mass on the grid.
     """
     p = log_p(grid.points).double() - log_normalizer(log_p, grid)
     q = log_q(grid.points).double() - log_normalizer(log_q, grid)
-    return max(0.0, (torch.special.xlogy(p.exp(), p.exp()) - p.exp() * q).sum().item() * grid.cell)
+    terms = torch.where(p > -math.inf, p.exp() * (p - q), 0.0)  # +inf where p has mass and q has none
+    return max(0.0, terms.sum().item() * grid.cell)
 
 
 def kl_to_density(samples: Tensor, log_density: LogDensity, k: int = 5) -> float:

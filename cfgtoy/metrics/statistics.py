@@ -21,6 +21,8 @@ __all__ = [
 ]
 
 _CHUNK = 4096  # rows of a distance matrix held at once
+_SHORT = 64  # dimensions up to which distances are formed from differences
+_DIFFERENCES, _PRODUCTS = "donot_use_mm_for_euclid_dist", "use_mm_for_euclid_dist_if_necessary"
 
 
 def _samples(name: str, a: Tensor, least: int = 1) -> Tensor:
@@ -134,14 +136,19 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """‖a_i − b_j‖, (n, m). The quicker product form cancels for near points, so only long features get it."""
+    return torch.cdist(a, b, compute_mode=_DIFFERENCES if a.shape[1] <= _SHORT else _PRODUCTS)
+
+
 def _radii(a: Tensor, k: int) -> Tensor:
     """Distance of each row to its k-th nearest other row, (n,)."""
-    return torch.cat([torch.cdist(part, a).kthvalue(k + 1, dim=1).values for part in a.split(_CHUNK)])
+    return torch.cat([_distances(part, a).kthvalue(k + 1, dim=1).values for part in a.split(_CHUNK)])
 
 
 def _covered(points: Tensor, centres: Tensor, radii: Tensor) -> float:
     """Share of ``points`` that lie in at least one ball."""
-    inside = [(torch.cdist(part, centres) <= radii).any(1) for part in points.split(_CHUNK)]
+    inside = [(_distances(part, centres) <= radii).any(1) for part in points.split(_CHUNK)]
     return torch.cat(inside).double().mean().item()
 
 
@@ -179,9 +186,7 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
     a, b = a.double(), b.double()
 
     def mean_gap(s: Tensor, t: Tensor) -> Tensor:
-        exact = "donot_use_mm_for_euclid_dist"  # the faster product form cancels for near points
-        return torch.stack(
-            [torch.cdist(part, t, compute_mode=exact).sum() for part in s.split(_CHUNK)]
-        ).sum() / (len(s) * len(t))
+        total = torch.stack([_distances(part, t).sum() for part in s.split(_CHUNK)]).sum()
+        return total / (len(s) * len(t))
 
     return max(0.0, (2 * mean_gap(a, b) - mean_gap(a, a) - mean_gap(b, b)).item())

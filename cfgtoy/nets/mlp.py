@@ -32,6 +32,8 @@ class _Block(nn.Module):
 
 
 class _Trunk(nn.Module):
+    frequencies: Tensor
+
     def __init__(self, dim: int, width: int, depth: int, frequencies: int) -> None:
         super().__init__()
         self.register_buffer("frequencies", math.pi / 40 * 2.0 ** torch.linspace(0, 5, frequencies))

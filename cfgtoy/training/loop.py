@@ -15,7 +15,7 @@ from .objective import EMA, diffusion_loss
 
 __all__ = ["Record", "fit"]
 
-Batch = Callable[[int, Generator], tuple[Tensor, Tensor]]
+Batch = Callable[[int, Generator | None], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,15 @@ def fit(
         one record a step.
 
     Raises:
-        ValueError: an argument out of range, or a loss that is no longer finite (looked at every 100 steps).
+        ValueError: an argument out of range, or a loss that is no longer finite (looked at every 100 steps and at the
+            last).
 
     Source: Ho & Salimans 2022, Algorithm 1.
     """
     _checks.positive_int("steps", steps)
     _checks.positive_int("batch_size", batch_size)
+    if not _checks.number("lr", lr) > 0:
+        raise ValueError(f"lr: got {lr!r}, takes a positive number")
     _checks.unit_interval("p_uncond", p_uncond)
     schedule = Cosine() if schedule is None else schedule
     denoiser, ema = NetDenoiser(net, kind), EMA(net, ema_decay)
@@ -95,7 +98,7 @@ def fit(
         ).mean()  # fmt: skip
         optimizer.zero_grad()
         loss.backward()
-        if step % 100 == 0 and not bool(loss.isfinite()):
+        if (step % 100 == 0 or step == steps) and not bool(loss.isfinite()):
             raise ValueError(f"loss: got {loss.item()} at step {step}, takes finite numbers; lower lr")
         optimizer.step()
         rate.step()

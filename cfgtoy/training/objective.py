@@ -20,11 +20,14 @@ def drop_labels(y: Tensor, p_uncond: float, generator: Generator | None = None) 
     """Replace each class by NULL with probability ``p_uncond``, independently per sample, (b,).
 
     Raises:
-        ValueError: ``p_uncond`` outside [0, 1].
+        ValueError: ``p_uncond`` outside [0, 1], or ``y`` is not an integer tensor (b,).
 
     Source: Ho & Salimans 2022, Algorithm 1, line 3.
     """
     p_uncond = _checks.unit_interval("p_uncond", p_uncond)
+    if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool or y.ndim != 1:
+        got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(f"y: got {got}, takes an integer tensor of shape (b,)")
     drop = torch.rand(y.shape, generator=generator, device=y.device) < p_uncond
     return torch.where(drop, NULL, y)
 
@@ -62,6 +65,11 @@ def diffusion_loss(
 
     Source: Ho & Salimans 2022, eq. 5 and Algorithm 1; Salimans & Ho 2022 (v).
     """
+    p_uncond = _checks.unit_interval("p_uncond", p_uncond)
+    if _checks.tensor("x", x).ndim == 0:
+        raise ValueError("x: got shape (), takes (b, *d)")
+    if isinstance(y, Tensor) and y.shape != x.shape[:1]:
+        raise ValueError(f"y: got shape {tuple(y.shape)}, takes one class a sample, ({len(x)},)")
     if logsnr is None:
         logsnr = schedule.sample(len(x), generator, stratified=True, device=x.device, dtype=x.dtype)
     lam = as_logsnr("logsnr", logsnr, x, check=False).expand(len(x))
@@ -109,7 +117,8 @@ class EMA:
         self.decay = decay
         self.step = 0
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
-        self._pairs = list(self.net.parameters()), list(net.parameters())
+        self._mine: list[Tensor] = list(self.net.parameters())
+        self._theirs: list[Tensor] = list(net.parameters())
         self._buffers = list(zip(self.net.buffers(), net.buffers(), strict=True))
 
     @torch.no_grad()
@@ -117,6 +126,6 @@ class EMA:
         """Move the average one step towards the network's present weights; buffers are copied."""
         self.step += 1
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(*self._pairs, 1 - decay)
+        torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
         for mine, theirs in self._buffers:
             mine.copy_(theirs)
