@@ -317,14 +317,19 @@ def _train(args: Sequence[str]) -> None:
         print("usage: cfgtoy train RECIPE [options]    (cfgtoy train RECIPE --help lists them)\n")
         print("recipes:\n  " + "\n  ".join(recipes))
         return
-    name, rest = args[0], args[1:]
+    name, rest = args[0], list(args[1:])
+    if name == "folder" and rest and not rest[0].startswith("-"):
+        rest.insert(0, "--dataset")  # cfgtoy train folder PATH
     if name not in recipes:
         raise ValueError(f"recipe: got {name!r}, takes one of {', '.join(recipes)}")
     default = configs.preset(name)
     config = _parse(type(default), rest, f"cfgtoy train {name}", default)
     from .training import trainer
 
-    trainer.train(config)
+    try:
+        print(trainer.train(config))
+    except trainer.Diverged as error:
+        raise SystemExit(f"cfgtoy train: {error}") from error
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -111,11 +111,11 @@ def level_grid(how: Sampling, schedule: Schedule) -> Tensor:
                 raise ValueError(
                     f"lo, hi: got {lo}, {hi}, takes values in [{schedule.lo}, {schedule.hi}] with levels='model'"
                 )
-            ends = schedule.u(torch.tensor([lo, hi], dtype=torch.float64)).tolist()
-            lam = schedule.logsnr(torch.linspace(*ends, how.steps, dtype=torch.float64))
+            noisy, clean = schedule.u(torch.tensor([lo, hi], dtype=torch.float64)).tolist()
+            lam = schedule.logsnr(torch.linspace(noisy, clean, how.steps, dtype=torch.float64))
         case "karras":  # Karras et al. 2022, eq. 5, rho = 7; their sigma is our sigma/alpha = exp(-lam/2)
-            ends = [math.exp(-lam / 14) for lam in (lo, hi)]
-            lam = -14 * torch.linspace(*ends, how.steps, dtype=torch.float64).log()
+            first, last = math.exp(-lo / 14), math.exp(-hi / 14)
+            lam = -14 * torch.linspace(first, last, how.steps, dtype=torch.float64).log()
         case _:
             kind = {
                 "cosine": schedules.Cosine,
@@ -127,7 +127,7 @@ def level_grid(how: Sampling, schedule: Schedule) -> Tensor:
 
 
 def guide(
-    model: ImageDenoiser, w: float, how: Sampling, classifier: guidance.Classifier | None = None
+    model: Denoiser, w: float, how: Sampling, classifier: guidance.Classifier | None = None
 ) -> Denoiser:
     """The guided denoiser that ``how`` asks for; at w = 0 the conditional model itself, at half the cost.
 

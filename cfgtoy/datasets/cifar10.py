@@ -115,8 +115,10 @@ def fetch(
         OSError: when the network or the disk fails ``retries`` times in a row.
     """
     import pooch
+    from filelock import FileLock
 
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     store = pooch.create(
         path=folder,
         base_url=url.rsplit("/", 1)[0] + "/",
@@ -127,7 +129,8 @@ def fetch(
     def resume(source: str, target: Any, _: Any) -> None:
         _download_resuming(source, Path(target), folder / (ARCHIVE + ".part"), progress, retries)
 
-    return Path(store.fetch(ARCHIVE, downloader=resume))
+    with FileLock(folder / (ARCHIVE + ".lock")):  # the processes of a torchrun fetch it once
+        return Path(store.fetch(ARCHIVE, downloader=resume))
 
 
 def _download_resuming(url: str, target: Path, part: Path, progress: bool, retries: int) -> None:
@@ -164,8 +167,8 @@ def _download_resuming(url: str, target: Path, part: Path, progress: bool, retri
             raise requests.ConnectionError(f"{url}: ended after {part.stat().st_size} of {total} bytes")
         except requests.RequestException as error:
             failures += 1
-            client_error = isinstance(error, requests.HTTPError) and 400 <= error.response.status_code < 500
-            if failures >= retries or client_error:
+            status = error.response.status_code if error.response is not None else 0
+            if failures >= retries or 400 <= status < 500:
                 raise OSError(f"could not download {url}: {error}") from error
             time.sleep(min(2.0**failures / 8, 10))
     os.replace(part, target)
@@ -203,9 +206,9 @@ def _read_archive(path: Path, names: tuple[str, ...], verify: bool) -> list[tupl
                     continue
                 if member.size > _LARGEST:
                     raise ValueError(f"{path}: {name} is larger than any CIFAR-10 batch")
-                handle = archive.extractfile(member)
-                assert handle is not None  # isfile() holds
-                found[wanted] = handle.read()
+                content = archive.extractfile(member)
+                assert content is not None  # isfile() holds
+                found[wanted] = content.read()
             while stream.read(2**20):
                 pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:

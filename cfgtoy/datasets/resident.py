@@ -202,7 +202,7 @@ def load_images(
     if dataset == "cifar10":
         return cifar10.load(split, root=root)
     path = Path(dataset)
-    if not path.is_dir():
+    if not str(dataset) or not path.is_dir():
         raise FileNotFoundError(
             f"dataset: got {str(dataset)!r}, takes 'digits', 'cifar10' or an image folder"
         )

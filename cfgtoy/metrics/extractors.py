@@ -151,10 +151,9 @@ def _shifted(x: Tensor) -> Tensor:
 
 
 class _Inception:
-    name, sha256 = "inception", None
-
     def __init__(self, net: nn.Module) -> None:
-        self.net = net
+        self.net, self.name = net, "inception"
+        self.sha256: str | None = None
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:

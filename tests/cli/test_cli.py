@@ -131,9 +131,9 @@ def test_a_sweep_makes_one_block_a_weight_and_the_seed_decides(tmp_path):
         return np.asarray(Image.open(tmp_path / "x.png"))
 
     one, three = pixels("--w", "1"), pixels("--w", "-1", "0", "1")
-    assert one.shape[0] == 20 + 2 * 8 + 2
-    assert three.shape[1] - one.shape[1] == 2 * (one.shape[1] - 8 - 8) or three.shape[1] > 2 * one.shape[1]
     block = 2 * 8 + 2
+    assert one.shape[0] == 20 + block
+    assert three.shape[1] - one.shape[1] == 2 * (block + 12)
     assert np.array_equal(three[20:, -block:], one[20:, -block:])  # the same noise beside other weights
     assert not np.array_equal(pixels("--w", "1", "--seed", "1"), one)
     assert np.array_equal(pixels("--w", "1"), one)
@@ -169,6 +169,63 @@ def test_an_exact_mixture_is_sampled_rightly(capsys):
     assert guided[4] < sx  # narrower,
     assert guided[6] > own  # and surer
     assert Image.open("points.png").size[0] > 100
+
+
+# ---- train ----
+
+
+def test_what_is_trained_can_be_sampled_and_measured(tmp_path, capsys):
+    """The three commands in a row, on digits, at a size that takes seconds."""
+    tiny = [
+        "--batch",
+        "32",
+        "--images",
+        "128",
+        "--checkpoint-every",
+        "64",
+        "--no-progress",
+        "--device",
+        "cpu",
+    ]
+    for recipe in ("digits", "digits-noisy-classifier", "digits-evaluator"):
+        assert run("train", recipe, *tiny, "--out", recipe) == 0
+        assert capsys.readouterr().out.splitlines()[-1].endswith("weights.safetensors")
+    model, classifier = "digits/weights.safetensors", "digits-noisy-classifier/weights.safetensors"
+    few = ["--steps", "2", "--device", "cpu", "--guidance", "classifier", "--classifier", classifier]
+    assert run("sample", model, *few, "--per-class", "1") == 0
+    options = ["--n", "20", "--extractor", "digits-evaluator/weights.safetensors", "--out", "r.json"]
+    assert run("evaluate", model, *few, *options) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["extractor"] == "digits_classifier"
+    assert run("train", "digits", *tiny, "--out", "digits") == 2  # there is a run already
+    assert "resume" in capsys.readouterr().err
+
+
+def test_a_folder_of_images_is_trained_on(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name in ("cats", "dogs"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(
+                tmp_path / "mine" / name / f"{i}.png"
+            )
+    tiny = [
+        "--batch",
+        "2",
+        "--images",
+        "4",
+        "--no-progress",
+        "--device",
+        "cpu",
+        "--out",
+        "run",
+        "--grid-every",
+        "0",
+    ]
+    assert run("train", "folder", "mine", *tiny, "--size", "digits") == 0
+    out = ["--per-class", "1", "--steps", "1", "--device", "cpu", "--classes", "dogs"]
+    assert run("sample", "run/weights.safetensors", *out) == 0
+    assert run("train", "folder", *tiny) == 2
+    assert "dataset: got ''" in capsys.readouterr().err
 
 
 # ---- evaluate, weights ----
@@ -255,6 +312,7 @@ def test_weights_are_listed_and_checked(weights, tmp_path, monkeypatch, capsys):
         (["evaluate", "digits", "--no-such-option"], "no-such-option"),
         (["train", "mnist"], "recipe: got 'mnist'"),
         (["train", "digits", "--p-uncond", "1.5"], "p_uncond|p-uncond"),
+        (["train", "folder", "no/such"], "dataset: got 'no/such'"),
     ],
 )
 def test_bad_input_ends_with_2_and_says_what_is_wrong(args, says, capsys):
