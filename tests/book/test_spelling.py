@@ -14,7 +14,7 @@ from tests.book.support import BOOK, tool
 def test_words_are_known(html: Path, page_name: str) -> None:
     spelling = tool("spelling")
     prose = spelling.text((html / f"{page_name}.html").read_text(encoding="utf-8"))
-    assert len(prose.split()) > 10
+    assert prose.strip()
     assert not spelling.unknown(prose)
 
 
