@@ -535,7 +535,7 @@ def _figures(
         f"inception_score_{name}": inception_score(found.probs),
         f"class_entropy_{name}": class_entropy(found.probs),
     }
-    if names_classes:  # Inception's 1,008 classes are not ours
+    if names_classes:
         figures[f"accuracy_{name}"] = (found.probs.argmax(1) == found.y).double().mean().item()
     if manifold is not None and found.features is not None:
         precision, recall = precision_recall(manifold, found.features, k=k)
@@ -580,6 +580,9 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
             raise ValueError(f"extractor: there is none of its own for {dataset!r}, takes a name or a path")
         name = f"{dataset}-evaluator"
     extractor = load_extractor(name, group.device)
+    if extractor.shape is not None and extractor.shape != model.shape:
+        raise ValueError(f"extractor: {name} is for images {extractor.shape}, takes one for {model.shape}")
+    names_classes = extractor.classes == model.classes  # where not, "accuracy" would mean nothing
     record: dict[str, Any] = {
         "model": config.model,
         "model_sha256": model.sha256,
@@ -604,7 +607,6 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
 
     truth, manifold, n, split = _reference(config, group, extractor, dataset, model.shape)
     record["reference_n"] = n
-    names_classes = extractor.name != "inception"
     if config.noise_floor:
         other = "test" if split == "train" else "train"
         data = load_images(dataset, other, root=config.root, size=model.shape[1], channels=model.shape[0])
@@ -615,7 +617,8 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
     if config.sampling.compile:  # so that the first w is not charged with it
         start = _now(group.device)
         size = min(config.batch, config.n)
-        for w in {min(abs(w), 1.0) for w in config.w}:
+        plain, guided = [w for w in config.w if w == 0], [w for w in config.w if w != 0]
+        for w in plain[:1] + guided[:1]:  # the two shapes that the network is called with
             next(sample_images(settings, w, torch.arange(size) % len(model.classes), batch=size))
         record["seconds_compiling"] = _now(group.device) - start
 

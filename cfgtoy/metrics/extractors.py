@@ -26,10 +26,14 @@ class Extractor(Protocol):
     Attributes:
         name: what the figures are called after, such as ``cifar10_classifier``.
         sha256: of its weights, or None where they are not ours.
+        shape: (c, h, w) of the images it takes, or None for any.
+        classes: the names of the classes behind its probabilities, or None where nobody knows.
     """
 
     name: str
     sha256: str | None
+    shape: tuple[int, int, int] | None
+    classes: tuple[str, ...] | None
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (b, c, h, w) in [-1, 1] -> features (b, d) and probabilities (b, C), float32."""
@@ -39,8 +43,16 @@ class Extractor(Protocol):
 class ClassifierExtractor:
     """A classifier of clean images with ``.features(x)`` and ``.head(features)``, as an extractor."""
 
-    def __init__(self, net: nn.Module, name: str, sha256: str | None = None) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        name: str,
+        sha256: str | None = None,
+        shape: tuple[int, int, int] | None = None,
+        classes: tuple[str, ...] | None = None,
+    ) -> None:
         self.net, self.name, self.sha256 = net.eval(), name, sha256
+        self.shape, self.classes = shape, classes
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,8 +101,11 @@ def classifier(
     from .. import artifacts
 
     net, artifact = artifacts.load_net(name, "evaluator", device)
-    dataset = Path(str(artifact.meta.get("dataset", "image"))).name
-    return ClassifierExtractor(net, f"{dataset}_classifier", artifact.sha256)
+    meta = artifact.meta
+    dataset = Path(str(meta.get("dataset", "image"))).name
+    shape = tuple(meta["image"]) if "image" in meta else None
+    classes = tuple(meta["classes"]) if "classes" in meta else None
+    return ClassifierExtractor(net, f"{dataset}_classifier", artifact.sha256, shape, classes)
 
 
 def digits_classifier(device: torch.device | str = "cpu") -> ClassifierExtractor:
@@ -101,7 +116,10 @@ def digits_classifier(device: torch.device | str = "cpu") -> ClassifierExtractor
     except FileNotFoundError:
         if "digits-evaluator" in _listed():
             raise  # listed but gone: that is damage, not a wheel without data
-        return ClassifierExtractor(train_digits().to(device), "digits_classifier")
+        from ..datasets import digits
+
+        net = train_digits().to(device)
+        return ClassifierExtractor(net, "digits_classifier", None, (1, 8, 8), digits.CLASSES)
 
 
 def _listed() -> dict[str, Any]:
@@ -154,6 +172,8 @@ class _Inception:
     def __init__(self, net: nn.Module) -> None:
         self.net, self.name = net, "inception"
         self.sha256: str | None = None
+        self.shape: tuple[int, int, int] | None = None
+        self.classes: tuple[str, ...] | None = None
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -354,6 +354,18 @@ def test_kept_moments_stand_in_for_the_reference(tmp_path):
         evaluate(EvalConfig(**TINY, reference=str(artifacts.data_folder() / "digits.safetensors")))
 
 
+def test_an_extractor_for_other_images_or_classes_is_not_misused(tmp_path):
+    net = Evaluator(in_channels=1, channels=(4, 6), residuals=(1,))
+    path = tmp_path / "e.safetensors"
+    artifacts.save(path, net.state_dict(), _meta("evaluator", net) | {"classes": list("abcdefghij")})
+    found = evaluate(EvalConfig(**(TINY | {"extractor": str(path)})))["results"][0]
+    assert "frechet_digits_classifier" in found
+    assert not any(key.startswith("accuracy") for key in found)
+    artifacts.save(path, net.state_dict(), _meta("evaluator", net) | {"image": [1, 16, 16]})
+    with pytest.raises(ValueError, match=r"extractor: .* is for images"):
+        evaluate(EvalConfig(**(TINY | {"extractor": str(path)})))
+
+
 def test_real_digits_score_far_better_than_noise():
     found = evaluate(EvalConfig(**TINY, noise_floor=True))
     key = "frechet_digits_classifier"
