@@ -26,7 +26,7 @@ from .prediction import NULL, Prediction
 __all__ = ["GaussianMixture"]
 
 _LOG_2PI = math.log(2 * math.pi)
-_UNROLL = 4  # up to this dimension rotations are written out, which beats a batched matrix product
+_UNROLL = 4  # up to this dimension rotations are written out: quicker than a matrix product, and the same in any batch
 _PAIRS = 2**18  # samples times components worked on at once, so that a CPU keeps them in its cache
 
 
@@ -352,9 +352,13 @@ def _dot(columns: Columns, weights: Sequence[Tensor]) -> Tensor:
 
 
 def _mean(joint: Tensor, columns: Columns) -> Tensor:
-    """The mean of d coordinates (b, k) over p(component | z, y), (b, d). No matrix product: rows stay independent."""
+    """The mean of d coordinates (b, k) over p(component | z, y), (b, d).
+
+    No matrix product, and the contiguous factor first so that it sets the layout: each row is summed in one order,
+    whatever batch it stands in.
+    """
     share = joint.softmax(1)
-    return torch.stack([(column * share).sum(1) for column in columns], 1)
+    return torch.stack([(share * column).sum(1) for column in columns], 1)
 
 
 def _diagonalise(covs: Tensor | float, means: Tensor) -> tuple[Tensor, Tensor | None]:

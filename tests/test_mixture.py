@@ -1,4 +1,4 @@
-"""The exact mixture against independent truths: autograd, torch.distributions, quadrature over clean data, histograms."""
+"""The exact mixture against independent truths: autograd, torch.distributions, quadrature over x, histograms."""
 
 from __future__ import annotations
 
