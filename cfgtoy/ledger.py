@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["MIME", "Measurement", "below", "measured"]
+__all__ = ["MIME", "Measurement", "above", "below", "measured"]
 
 MIME = "application/vnd.cfgtoy.measurement+json"
 """The media type under which a cell's output carries its measurement."""
@@ -87,6 +87,22 @@ def below(value: Any, bound: float) -> str:
     """
     number = float(value)
     return f"below {bound:g}" if number < bound else f"{number:.1e}, not below {bound:g}"
+
+
+def above(value: Any, bound: float) -> str:
+    """A figure that differs a little between processors, as the floor it keeps: ``"above 0.05"``.
+
+    For what a trained network did: its weights, and so the third digit, depend on the machine.
+
+    Args:
+        value: The measured size, a number or a 0-d array or tensor.
+        bound: The floor it is held against.
+
+    Returns:
+        ``"above <bound>"``, or the value and the floor it misses. Test ``value > bound`` for the verdict.
+    """
+    number = float(value)
+    return f"above {bound:g}" if number > bound else f"{number:.1e}, not above {bound:g}"
 
 
 def _text(figure: Any, digits: int) -> str:
