@@ -37,19 +37,23 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20, help="images, drawn in one batch")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--w", type=float, default=1.0, help="guidance weight")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="inside the network"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    settings = Settings.load(args.model, Sampling(steps=args.steps))
+    settings = Settings.load(args.model, Sampling(steps=args.steps, dtype=args.dtype))
     y = torch.arange(args.images) % len(settings.model.classes)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         settings.model(torch.randn(1, *settings.model.shape), torch.zeros(()), y[:1])
     flops = counter.get_total_flops()  # of one evaluation for one image
 
     rates = [matrix_rate()]
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     next(sample_images(settings, args.w, y, batch=args.images))
     seconds = (time.perf_counter() - begin) / args.images
+    cpu_seconds = (time.process_time() - begin_cpu) / args.images
     rates.append(matrix_rate())
     rate = sum(rates) / 2
     evaluations = 2 * args.steps if args.w != 0 else args.steps
@@ -57,7 +61,9 @@ def main() -> None:
         "model": args.model,
         "steps": args.steps,
         "threads": args.threads,
+        "dtype": args.dtype,
         "seconds_per_guided_image": round(seconds, 4),
+        "cpu_seconds_per_guided_image": round(cpu_seconds, 4),
         "evaluations_per_second": round(evaluations / seconds, 1),
         "gflop_per_evaluation": round(flops / 1e9, 3),
         "matrix_gflops": round(rate / 1e9, 1),

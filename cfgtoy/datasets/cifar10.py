@@ -30,6 +30,7 @@ ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
 ENVIRONMENT = "CFGTOY_CIFAR10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
+_SIGNS = ("data_batch_1", "test_batch", "data_batch_1.npz", "test_batch.npz")
 _LARGEST = 64 * 2**20  # bytes; an official batch is 31 MB
 
 
@@ -83,7 +84,7 @@ def locate(root: str | Path) -> Path:
     if root.is_file():
         return root
     for folder in (root, root / FOLDER):
-        if (folder / "data_batch_1").is_file() or (folder / "data_batch_1.npz").is_file():
+        if any((folder / name).is_file() for name in _SIGNS):
             return folder
     if (root / ARCHIVE).is_file():
         return root / ARCHIVE

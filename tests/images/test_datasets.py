@@ -91,7 +91,7 @@ def test_every_layout_gives_the_same_arrays(layouts, monkeypatch):
 
 
 @pytest.mark.skipif(not os.environ.get(cifar10.ENVIRONMENT), reason="no CIFAR-10 here")
-def test_the_real_data():
+def test_the_real_data(tmp_path):
     train, test = cifar10.load("train"), cifar10.load("test")
     assert train.images.shape == (50_000, 3, 32, 32)
     assert test.images.shape == (10_000, 3, 32, 32)
@@ -99,6 +99,10 @@ def test_the_real_data():
     assert test.labels.bincount().tolist() == [1000] * 10
     mean = train.images.double().mean((0, 2, 3)) / 255
     assert torch.allclose(mean, torch.tensor([0.4914, 0.4822, 0.4465]).double(), atol=1e-4)
+    rows = test.images.reshape(-1, 3072).numpy()
+    write_folder(tmp_path, {name: (rows, test.labels.numpy()) for name in cifar10.BATCHES["test"]})
+    again = cifar10.load("test", tmp_path / cifar10.FOLDER)
+    assert torch.equal(again.images, test.images)
 
 
 def test_an_archive_that_is_not_the_official_one_is_refused(layouts):
