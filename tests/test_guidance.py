@@ -1,4 +1,4 @@
-"""Guidance: identities that hold bit for bit, equalities that theory promises on mixtures, each rule against its source."""
+"""Guidance: identities bit for bit, the equalities that theory promises on mixtures, each rule against its source."""
 
 from __future__ import annotations
 
@@ -433,7 +433,19 @@ def test_every_rule_reduces_to_the_conditional_model(mixture, z, y, rule):
         lambda m: guidance.cfg_zero_star(m, w=2.0),
         lambda m: guidance.dynamic_threshold(guidance.classifier_free(m, w=2.0)),
     ],
-    ids="cfg cg negative auto interval rescale apg power-law cfg++ cfg-zero* threshold".split(),
+    ids=[
+        "cfg",
+        "cg",
+        "negative",
+        "auto",
+        "interval",
+        "rescale",
+        "apg",
+        "power-law",
+        "cfg++",
+        "cfg-zero*",
+        "threshold",
+    ],
 )
 def test_one_level_a_sample_equals_one_at_a_time_for_every_rule(mixture, rule):
     z = torch.randn(4, 2, dtype=F64)

@@ -143,7 +143,8 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _radii(a: Tensor, k: int) -> Tensor:
     """Distance of each row to its k-th nearest other row, (n,)."""
-    return torch.cat([_distances(part, a).kthvalue(k + 1, dim=1).values for part in a.split(_CHUNK)])
+    nearest = [_distances(part, a).topk(k + 1, largest=False).values for part in a.split(_CHUNK)]  # itself first
+    return torch.cat(nearest)[:, k]
 
 
 def _covered(points: Tensor, centres: Tensor, radii: Tensor) -> float:
