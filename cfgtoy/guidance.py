@@ -119,7 +119,8 @@ def _both(
     """The predictions for ``y`` and for ``y_other``, from one call on a doubled batch."""
     lam = as_logsnr("logsnr", logsnr, _checks.tensor("z", z), check=False)
     lams = lam if lam.ndim == 0 else torch.cat([lam, lam])
-    both = denoiser(torch.cat([z, z]), lams, torch.cat([_classes(y, z), _classes(y_other, z)]))
+    classes = torch.cat([_classes(y, z), _classes(y_other, z)])
+    both = denoiser(torch.cat([z, z]), lams, classes)
     first, second = both.estimate.split(len(z))
     return Prediction(z, lam, first, both.kind), Prediction(z, lam, second, both.kind)
 
@@ -322,7 +323,7 @@ def interval(guided: Denoiser, unguided: Denoiser, *, lo: float, hi: float) -> D
 
     Source: Kynkäänniemi et al. 2024.
     """
-    if math.isnan(lo) or math.isnan(hi) or lo > hi:
+    if not (isinstance(lo, int | float) and isinstance(hi, int | float) and lo <= hi):  # NaN compares false
         raise ValueError(f"lo: got {lo!r} with hi = {hi!r}, takes lo ≤ hi in log-SNR")
 
     def switched(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
