@@ -27,7 +27,7 @@ class Frames(StaticWidget):
 
     label = traitlets.Unicode().tag(sync=True)
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    alts = traitlets.List().tag(sync=True)
+    alts: Any = traitlets.List().tag(sync=True)
     choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
     choice_label = traitlets.Unicode().tag(sync=True)
     caption = traitlets.Unicode().tag(sync=True)

@@ -38,7 +38,8 @@ ARGUMENTS = [
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "page_name" in metafunc.fixturenames:
         metafunc.parametrize("page_name", page_names())
-    if "chapter" in metafunc.fixturenames:
+    marked = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "chapter" in metafunc.fixturenames and "chapter" not in marked:
         metafunc.parametrize("chapter", chapter_paths(), ids=lambda path: path.stem)
 
 

@@ -1,4 +1,7 @@
-"""A chapter in JupyterLab: run all cells, drag the slider, see another picture."""
+"""Chapters in JupyterLab: run all cells, drag the slider, see another picture.
+
+One with frames that Python drew and two with explorers; the static pages' sliders are driven on every page.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,14 @@ from tests.book.support import chapter_paths
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 TOKEN = "chapters"
+CHAPTERS = [path for path in chapter_paths() if path.stem[:2] in ("01", "06", "09")]
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The address and folder of a JupyterLab that knows nothing of its user's settings."""
     folder = tmp_path_factory.mktemp("lab")
-    for chapter in chapter_paths():
+    for chapter in CHAPTERS:
         shutil.copy2(chapter, folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -59,6 +63,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         log.close()
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_slider_moves_the_picture(page: Page, lab: tuple[str, Path], chapter: Path) -> None:
     address, _ = lab
     page.set_viewport_size({"width": 1280, "height": 1400})
@@ -103,9 +108,13 @@ def test_slider_moves_the_picture(page: Page, lab: tuple[str, Path], chapter: Pa
     page.mouse.down()
     page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2, steps=8)
     page.mouse.up()
-    page.wait_for_timeout(500)
     assert slider.input_value() != value
-    assert widget.screenshot(mask=controls) != before
+    for _ in range(40):  # a heavy picture takes a moment on a busy machine
+        page.wait_for_timeout(250)
+        if widget.screenshot(mask=controls) != before:
+            break
+    else:
+        pytest.fail("the slider moved and the picture did not change")
     slider.focus()
     value = slider.input_value()
     page.keyboard.press("ArrowLeft")  # JupyterLab would take it for its own, were the slider not to say no
