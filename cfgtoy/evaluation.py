@@ -449,8 +449,7 @@ class _Group:
             labels.append(y)
             if keep:
                 kept.append(f)
-        if moments is None:
-            raise ValueError(f"n: got fewer batches than the {self.world} processes, takes a smaller --batch")
+        assert moments is not None  # every process has a batch: checked at the start
         features = self.gather(torch.cat(kept)) if keep else None
         return _Features(
             self.moments(moments), self.gather(torch.cat(probs)), self.gather(torch.cat(labels)), features
@@ -491,7 +490,7 @@ def _generated(
     settings: Settings,
     w: float,
     config: EvalConfig,
-    pictures: dict[int, Tensor],
+    pictures: list[list[Tensor]],
 ) -> tuple[_Features, float]:
     """The features of ``config.n`` samples at w, and the seconds that this process spent on drawing them."""
     classes = len(settings.model.classes)
@@ -511,9 +510,10 @@ def _generated(
             except StopIteration:
                 return
             seconds += _now(group.device) - start
-            if len(pictures) < 10 * classes:  # y runs through the classes: ten rounds are ten of each
-                for image in images[: 10 * classes].cpu():
-                    pictures[len(pictures)] = image
+            if any(len(row) < 10 for row in pictures):
+                for image, label in zip(images[: 20 * classes].cpu(), labels.tolist(), strict=False):
+                    if len(pictures[label]) < 10:
+                        pictures[label].append(image)
             features, probs = next(over(extractor, images, len(images)))
             yield features, probs, labels
 
@@ -583,6 +583,10 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
     if extractor.shape is not None and extractor.shape != model.shape:
         raise ValueError(f"extractor: {name} is for images {extractor.shape}, takes one for {model.shape}")
     names_classes = extractor.classes == model.classes  # where not, "accuracy" would mean nothing
+    if math.ceil(config.n / config.batch) < group.world:
+        raise ValueError(
+            f"batch: got {config.batch} for n = {config.n}, takes one that gives {group.world} batches"
+        )
     record: dict[str, Any] = {
         "model": config.model,
         "model_sha256": model.sha256,
@@ -624,7 +628,7 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
 
     blocks = []
     for w in config.w:
-        pictures: dict[int, Tensor] = {}
+        pictures: list[list[Tensor]] = [[] for _ in model.classes]
         start = _now(group.device)
         found, drawing = _generated(group, extractor, settings, w, config, pictures)
         figures = _figures(found, truth, manifold, extractor.name, names_classes, config.k)
@@ -637,19 +641,17 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
             if config.out is not None:
                 text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
                 artifacts.write_atomically(config.out, text.encode())
-            blocks.append(_by_class([pictures[i] for i in sorted(pictures)], len(model.classes)))
+            blocks.append(_rows(pictures))
     if config.picture is not None and group.rank == 0:
         sweep_sheet(blocks, [f"w = {w:g}" for w in config.w], model.classes, scale=2).save(config.picture)
     return record
 
 
-def _by_class(images: list[Tensor], classes: int) -> Tensor:
-    """Images that run through the classes, put into rows of one class each."""
-    rounds = max(len(images) // classes, 1)
-    stacked = torch.stack(images[: rounds * classes])
-    if len(stacked) < classes:
-        stacked = torch.cat([stacked, stacked.new_full((classes - len(stacked), *stacked.shape[1:]), 255)])
-    return stacked.unflatten(0, (rounds, classes)).transpose(0, 1).flatten(0, 1)
+def _rows(pictures: list[list[Tensor]]) -> Tensor:
+    """A row of images for each class, one after another; white where there are too few."""
+    columns = max(len(row) for row in pictures)
+    white = torch.full_like(next(row[0] for row in pictures if row), 255)
+    return torch.stack([image for row in pictures for image in row + [white] * (columns - len(row))])
 
 
 def _reference(
