@@ -72,11 +72,12 @@ class TemperatureExplorer(MixtureExplorer):
 
 def _resampled(mix: GaussianMixture, log_density: Any, classes: Tensor, generator: torch.Generator) -> Tensor:
     """Points of each class from a density known up to a constant, by weighting wide draws: (n, 2)."""
-    x = torch.empty(len(classes), 2)
+    x = mix.means.new_empty(len(classes), 2)
     for c in classes.unique().tolist():
         mean, cov = mix.mean_cov(c)
         wide = torch.distributions.MultivariateNormal(mean, 4 * cov)
-        draws = mean + torch.randn(40_000, 2, generator=generator) @ torch.linalg.cholesky(4 * cov).mT
+        noise = torch.randn(40_000, 2, generator=generator, dtype=mean.dtype)
+        draws = mean + noise @ torch.linalg.cholesky(4 * cov).mT
         weights = (log_density(draws, c) - wide.log_prob(draws)).softmax(0)
         rows = classes == c
         x[rows] = draws[torch.multinomial(weights, int(rows.sum()), replacement=True, generator=generator)]

@@ -109,3 +109,14 @@ def test_output_holds_a_fragment_and_no_address(kind: type) -> None:
     fragment = re.sub(r'src="data:[^"]*"', "", data["text/html"])
     assert "http" not in fragment.replace("http://www.w3.org", "")
     assert len(fragment) < 130_000
+
+
+@pytest.mark.parametrize("explorer", ALL)
+def test_still_image_does_not_depend_on_the_default_dtype(explorer: type) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        png, width = explorer().still()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert png.startswith(b"\x89PNG")
+    assert width > 0
