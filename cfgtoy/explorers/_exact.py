@@ -130,9 +130,11 @@ class MixtureExplorer(StaticWidget):
         if state == self._drawn[0]:
             return self._drawn[1]
         width = 3.6 * self._panels
-        fig, axes = plotting.subplots(self._panels, size=(width, 3.4), squeeze=False)
-        self._draw(list(axes[0]))
-        self._drawn = state, (plotting.to_png(fig, colors=64), round(100 * width))
+        with plotting.mpl.rc_context():
+            plotting.use_style()
+            fig, axes = plotting.subplots(self._panels, size=(width, 3.4), squeeze=False)
+            self._draw(list(axes[0]))
+            self._drawn = state, (plotting.to_png(fig, colors=64), round(100 * width))
         return self._drawn[1]
 
     def _draw(self, axes: list[Any]) -> None:

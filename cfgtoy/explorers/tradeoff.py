@@ -69,11 +69,12 @@ class TradeoffExplorer(Sampled):
         believed = GaussianMixture(mix.means, mix.covs + self.blur**2 * torch.eye(2), mix.weights, mix.labels)
         model = TradeoffExplorer(mixture=believed)
         settings = {"n": 600, "steps": min(self.steps, 24), "method": self.sampler, "v": self.v}
-        curve = [self._judge(*model._guided(w, **settings)) for w in (0.0, 0.5, 2.0, 8.0)]
+        weights = sorted({0.0, 0.5, 2.0, 4.0, min(max(self.w, -1.0), 8.0)})
+        curve = [self._judge(*model._guided(w, **settings)) for w in weights]
         x, classes = model._guided(self.w, **settings)
         axes[0].plot(*zip(*curve, strict=True), marker="o", color=plotting.class_colors[0])
         axes[0].plot(*self._judge(x, classes), marker="o", markersize=9, color=plotting.class_colors[1])
-        plotting.label(axes[0], x="Inception Score", y="Fréchet distance", title="w = 0 … 8")
+        plotting.label(axes[0], x="Inception Score", y="Fréchet distance", title="w = 0 … 4")
         self._show(axes[1], x, classes, lambda z, c: mix.log_prob(z, 20.0, c), f"w = {self.w:g}")
 
     def _judge(self, x: torch.Tensor, classes: torch.Tensor) -> tuple[float, float]:

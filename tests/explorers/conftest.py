@@ -1,9 +1,8 @@
-"""One headless Chromium for all tests of the explorers."""
+"""The explorers' modules and pages in a headless Chromium."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,6 @@ body { background: var(--pst-color-background); color: var(--pst-color-text-base
 """
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on PATH")
-    with sync_api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        yield browser
-        browser.close()
-
-
 class Core:
     """The JavaScript modules in a browser: ``core("name of a module", "export", …)`` through ``run``."""
 
@@ -52,7 +38,7 @@ class Core:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def core(browser: Any) -> Core:
     """The modules that every explorer is made of, as the page runs them."""
     parts = {part.key: part for path in sorted(JS.glob("*.mjs")) for part in modules(path)}

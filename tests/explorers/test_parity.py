@@ -167,7 +167,8 @@ def test_whole_runs(core: Any, method: str, between: tuple[float, float] | None)
     js = core.run(
         """return [...m.samplers.sample(new m.mixture.Mixture(d.mixture), {
              classes: Int32Array.from(d.y), start: d.start, noise: Float64Array.from(d.noise), v: 0.3,
-             grid: m.schedules.grid(m.schedules.uniform(), 16), sampler: d.method, weight: m.guidance.weightRule(2, d.between) })];""",
+             grid: m.schedules.grid(m.schedules.uniform(), 16), sampler: d.method,
+             weight: m.guidance.weightRule(2, d.between) })];""",
         mixture=json, y=y.tolist(), start=draws[0].flatten().tolist(), noise=draws[1:].flatten().tolist(),
         method=method, between=between,
     )  # fmt: skip
