@@ -75,7 +75,8 @@ def main() -> None:
     work = flops(net) * evaluations * args.n / took
     rate = matmul_rate(device)
     found = {
-        "model": args.model, "n": args.n, "batch": args.batch, "sampler": args.sampler, "steps": args.steps, "w": args.w,
+        "model": args.model, "n": args.n, "batch": args.batch, "sampler": args.sampler,
+        "steps": args.steps, "w": args.w,
         "seconds": took, "first_batch_seconds": first, "images_per_second": args.n / took,
         "tflops": work / 1e12, "matmul_tflops": rate / 1e12, "ratio": work / rate,
         "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",

@@ -239,7 +239,8 @@ class UNet(nn.Module):
         channels, blocks, attention = tuple(channels), tuple(blocks), tuple(attention)
         self.args: dict[str, Any] = {
             "in_channels": in_channels, "image_size": image_size, "num_classes": num_classes,
-            "channels": channels, "blocks": blocks, "attention": attention, "cond": cond, "head": head, "dropout": dropout,
+            "channels": channels, "blocks": blocks, "attention": attention,
+            "cond": cond, "head": head, "dropout": dropout,
         }  # fmt: skip
         self.conditioning = Conditioning(cond, num_classes)
         self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)
@@ -329,7 +330,8 @@ class NoisyClassifier(nn.Module):
         channels, blocks, attention = tuple(channels), tuple(blocks), tuple(attention)
         self.args: dict[str, Any] = {
             "in_channels": in_channels, "image_size": image_size, "num_classes": num_classes,
-            "channels": channels, "blocks": blocks, "attention": attention, "cond": cond, "head": head, "dropout": dropout,
+            "channels": channels, "blocks": blocks, "attention": attention,
+            "cond": cond, "head": head, "dropout": dropout,
         }  # fmt: skip
         self.conditioning = Conditioning(cond, None)
         self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)

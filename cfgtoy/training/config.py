@@ -50,18 +50,18 @@ class TrainConfig:
 
     images: int = 40_000_000
     """Length of the training, in images."""
-    batch: int = 1024
+    batch: int = 2048
     """Images an optimizer step, over all GPUs and accumulated parts."""
     accumulate: int = 1
     """Parts into which each GPU cuts its share of a batch, to save memory."""
     optimizer: Literal["adam", "muon", "sgd"] = "muon"
     """``muon`` takes the hidden matrices and leaves the rest to Adam."""
-    lr: float = 2e-3
+    lr: float = 3e-3
     """Peak learning rate."""
-    lr_adam: float = 1e-3
+    lr_adam: float = 1.5e-3
     """Peak learning rate of the weights that ``muon`` leaves to Adam."""
     weight_decay: float = 0.0
-    warmup: int = 100_000
+    warmup: int = 400_000
     """Images over which the learning rate rises from zero."""
     decay: float = 0.4
     """Last part of the training over which it falls to zero."""
