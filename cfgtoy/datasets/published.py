@@ -14,7 +14,7 @@ class Published(NamedTuple):
 
     Attributes:
         dataset: ``"in64"`` or ``"in128"``: ImageNet at 64 or 128 pixels a side.
-        setting: what varies: p_uncond (``"p0.1"``, ``"p0.2"``, ``"p0.5"``) or steps (``"T128"``, ``"T256"``, ``"T1024"``).
+        setting: what varies: p_uncond (``"p0.1"``, ``"p0.2"``, ``"p0.5"``) or steps (``"T128"`` to ``"T1024"``).
         w: guidance weight.
         fid: Fréchet Inception Distance, lower is better.
         inception_score: Inception Score, higher is better.
