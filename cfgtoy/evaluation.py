@@ -711,14 +711,18 @@ def provenance(device: torch.device, command: str) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The checkout's commit, ``-dirty`` where files were changed; or what CFGTOY_COMMIT says."""
+    """The checkout's commit, ``-dirty`` where the package was changed since; or what CFGTOY_COMMIT says."""
     if named := os.environ.get("CFGTOY_COMMIT"):
         return named
-    try:
+    package = Path(__file__).parent
+
+    def git(*args: str) -> str:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+            ["git", *args], cwd=package, capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return done.stdout.strip()
