@@ -83,10 +83,10 @@ def main() -> None:
         trainer = Trainer(config, data)
         start = time.perf_counter()
         for _ in range(5):
-            trainer._update()
+            trainer.update()
         seconds(lambda: None, 1, trainer.device)
         compiling = time.perf_counter() - start
-        step = seconds(trainer._update, args.repeats, trainer.device)
+        step = seconds(trainer.update, args.repeats, trainer.device)
         rate = matmul_rate(trainer.device)
         work = 3 * flops(trainer.task.net) * args.batch / step  # type: ignore[arg-type]
         if trainer.ranks.first:

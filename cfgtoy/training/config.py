@@ -86,6 +86,8 @@ class TrainConfig:
     compile: bool = True
     """Compile the network where there is CUDA."""
 
+    init: Path | None = None
+    """Start from these weights, with a fresh optimizer; their images count as trained."""
     resume: bool = False
     """Go on from the newest good checkpoint in ``out``."""
     checkpoint_every: int = 2_000_000
@@ -138,8 +140,8 @@ _CIFAR = TrainConfig(
     checkpoint_every=4_000_000, grid_every=8_000_000, keep=5,
 )  # fmt: skip
 _DIGITS = TrainConfig(
-    dataset="digits", size="digits", out=Path("runs/digits"), images=400_000, batch=256, warmup=10_000,
-    ema_halflife=20_000, flip=False, precision="float32", compile=False, checkpoint_every=100_000, grid_every=0,
+    dataset="digits", size="digits", out=Path("runs/digits"), images=200_000, batch=256, lr=2e-3, lr_adam=1e-3,
+    warmup=10_000, ema_halflife=20_000, flip=False, precision="float32", compile=False, checkpoint_every=100_000, grid_every=0,
     schedule="lognormal", logsnr_min=-10.0, logsnr_max=10.0, lognormal_mean=-0.5, lognormal_std=1.2, keep=2,
 )  # fmt: skip
 _NOISY = {

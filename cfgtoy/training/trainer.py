@@ -309,6 +309,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.task = make_task(config, self.data, self.device)
         self.net = self.task.net.train()
+        self.earlier = self._init(config.init)
         self.ema = EMA(self.net, 0.5 ** (config.batch / max(config.ema_halflife, 1)))
         self.optimizers = _optimizers(self.net, config, self.device)
         self.peak = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
@@ -324,6 +325,18 @@ class Trainer:
         self.runner = self._runner()
         self.folder = config.out / "checkpoints"
         self._resume()
+
+    def _init(self, path: Path | None) -> dict[str, Any]:
+        """Take over the weights of ``config.init``; returns what their file says of who made them."""
+        if path is None:
+            return {}
+        role = self.task.meta["role"]
+        net, artifact = artifacts.load_net(path, role)
+        try:
+            self.net.load_state_dict(net.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"init: {path} does not fit this network ({error})") from error
+        return artifact.meta.get("made_by", {})
 
     def _runner(self) -> nn.Module:
         """The network as the loop calls it: compiled, and wrapped for several processes."""
@@ -451,7 +464,7 @@ class Trainer:
             next_save = (self.images // config.checkpoint_every + 1) * config.checkpoint_every
             next_grid = (self.images // max(config.grid_every, 1) + 1) * config.grid_every
             while self.images < config.images:
-                loss, norm = self._update()
+                loss, norm = self.update()
                 window += torch.stack([loss, norm, torch.ones_like(loss)])
                 self.seconds = before + time.monotonic() - begun
                 ended = self.images >= config.images
@@ -485,7 +498,7 @@ class Trainer:
                         self.grid(config.out / f"grid-{self.images:010d}.png")
             return self._finish(journal)
 
-    def _update(self) -> tuple[Tensor, Tensor]:
+    def update(self) -> tuple[Tensor, Tensor]:
         """One optimizer step; returns the mean loss on this rank and the gradient's norm, as 0-d float64."""
         config = self.config
         rate = _rate(self.images, config)
@@ -544,7 +557,7 @@ class Trainer:
 
     def _public_config(self) -> dict[str, Any]:
         """The options that shape the result: no folders, no switches of this one start."""
-        private = {"root", "out", "progress", "resume", "tensorboard"}
+        private = {"root", "out", "init", "progress", "resume", "tensorboard"}
         return {k: v for k, v in self.config.to_json().items() if k not in private}
 
     def _finish(self, journal: _Journal) -> Path:
@@ -555,8 +568,11 @@ class Trainer:
             figures = self.task.report(self.ema.net)
             made_by = provenance(self.device, _command()) | {
                 "seed": self.config.seed, "minutes": round(self.seconds / 60, 2), "gpus": self.ranks.world,
-                "images": self.images, "steps": self.step, **figures, "config": self._public_config(),
+                "images": self.images + self.earlier.get("images", 0), "steps": self.step, **figures,
+                "config": self._public_config(),
             }  # fmt: skip
+            if self.earlier:
+                made_by["started_from"] = self.earlier
             dtype = getattr(torch, self.config.weights)
             tensors = {
                 k: v.to(dtype) if v.is_floating_point() else v for k, v in self.ema.net.state_dict().items()

@@ -1,0 +1,355 @@
+"""The trainer: that it learns, that a resumed run is the same run, and what it does when things go wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cfgtoy import artifacts
+from cfgtoy.datasets import digits
+from cfgtoy.training import checkpoint, trainer
+from cfgtoy.training.config import preset
+
+_spec = importlib.util.spec_from_file_location("training_images_run", Path(__file__).with_name("run.py"))
+assert _spec is not None
+assert _spec.loader is not None
+run_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(run_module)
+tiny, data = run_module.tiny, run_module.data
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def same(a: Path, b: Path) -> bool:
+    one, two = load_file(a), load_file(b)
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+# -- it learns -------------------------------------------------------------------------------------
+
+
+def test_denoiser_learns_digits_and_its_file_loads(tmp_path: Path) -> None:
+    config = tiny(tmp_path, images=64 * 60, batch=64, checkpoint_every=10_000, dropout=0.0, decay=0.5)
+    path = trainer.train(config, digits.load("train"))
+    losses = [line["loss"] for line in lines(tmp_path) if "loss" in line]
+    assert losses[-1] < 0.65 * losses[0]
+    denoiser = artifacts.load_denoiser(path)
+    assert denoiser.shape == (1, 8, 8)
+    assert denoiser.kind == "v"
+    assert denoiser.schedule == config.noise_schedule()
+    prediction = denoiser(torch.randn(2, 1, 8, 8), torch.zeros(2), torch.tensor([3, -1]))
+    assert prediction.x.isfinite().all()
+    made_by = denoiser.meta["made_by"]
+    assert made_by["images"] == 64 * 60
+    assert made_by["seed"] == 0
+    assert {"command", "commit", "device", "minutes", "config"} <= made_by.keys()
+    assert "out" not in made_by["config"]
+    assert (tmp_path / "grid.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_noisy_classifier_beats_chance(tmp_path: Path) -> None:
+    config = replace(
+        preset("digits-noisy-classifier"), out=tmp_path, images=64 * 60, batch=64, warmup=640, progress=False
+    )
+    path = trainer.train(config)
+    classifier = artifacts.load_noisy_classifier(path)
+    assert classifier(torch.randn(2, 1, 8, 8), torch.zeros(2)).exp().sum(1).tolist() == pytest.approx([1, 1])
+    made_by = classifier.meta["made_by"]
+    assert made_by["test_accuracy_at_logsnr_8"] > 0.7
+    assert made_by["test_accuracy_at_logsnr_8"] > made_by["test_accuracy_at_logsnr_0"] > 0.2
+
+
+def test_evaluator_is_the_extractor(tmp_path: Path) -> None:
+    config = replace(preset("digits-evaluator"), out=tmp_path, images=20_000, progress=False)
+    path = trainer.train(config)
+    extractor = artifacts.load_evaluator(path)
+    assert extractor.accuracy(digits.load("test")) > 0.9  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["eps", "x", "v"])
+@pytest.mark.parametrize("weighting", ["none", "min-snr", "sigmoid"])
+def test_weightings_mean_the_same_whatever_is_predicted(kind: str, weighting: str) -> None:
+    """A weight on the error in v, x or ε, told as a weight on the error in ε."""
+    config = tiny(Path("unused"), kind=kind, weighting=weighting)
+    lam = torch.linspace(-6, 8, 15)
+    weight = trainer._weighting(config)
+    if weighting == "none":
+        assert weight is None
+        return
+    assert weight is not None
+    alpha2, snr = torch.sigmoid(lam), lam.exp()
+    eps_per_kind = {"eps": torch.ones_like(lam), "v": alpha2, "x": snr}[kind]  # |ε̂−ε|² over |error in kind|²
+    on_eps = weight(lam) / eps_per_kind
+    expected = (5 / snr).clamp(max=1.0) if weighting == "min-snr" else torch.sigmoid(2 - lam)
+    torch.testing.assert_close(on_eps, expected)
+
+
+def test_learning_rate_rises_stays_and_falls() -> None:
+    config = tiny(Path("unused"), images=10_000, batch=100, warmup=1000, decay=0.4)
+    rate = [trainer._rate(images, config) for images in (0, 400, 900, 5900, 6000, 8000, 9900)]
+    assert rate == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0, 0.5, 0.025])
+
+
+# -- the same run, interrupted ---------------------------------------------------------------------
+
+
+def test_resume_is_bitwise(tmp_path: Path) -> None:
+    whole = trainer.train(tiny(tmp_path / "whole"), data())
+    trainer.train(tiny(tmp_path / "parts", images=160), data())
+    parts = trainer.train(tiny(tmp_path / "parts", resume=True), data())
+    assert same(whole, parts)
+    one, two = (checkpoint.newest(tmp_path / name / "checkpoints") for name in ("whole", "parts"))
+    assert one is not None
+    assert two is not None
+    assert one.tensors.keys() == two.tensors.keys()
+    assert all(
+        torch.equal(one.tensors[k], two.tensors[k]) for k in one.tensors
+    )  # optimizer and random states too
+
+
+def test_another_seed_is_another_run(tmp_path: Path) -> None:
+    a = trainer.train(tiny(tmp_path / "a", images=32), data())
+    b = trainer.train(tiny(tmp_path / "b", images=32, seed=1), data())
+    assert not same(a, b)
+
+
+def test_sigterm_saves_and_ends_with_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trainer.train(tiny(tmp_path / "whole"), data())
+    update = trainer.Trainer.update
+
+    def interrupted(self: trainer.Trainer) -> tuple[Tensor, Tensor]:
+        found = update(self)
+        if self.images == 112:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(trainer.Trainer, "update", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        trainer.train(tiny(tmp_path / "parts"), data())
+    assert stopped.value.code == 0
+    assert signal.getsignal(signal.SIGTERM) == before
+    found = checkpoint.newest(tmp_path / "parts" / "checkpoints")
+    assert found is not None
+    assert found.state["images"] == 112
+    monkeypatch.undo()
+    assert same(whole, trainer.train(tiny(tmp_path / "parts", resume=True), data()))
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
+    trainer.train(tiny(tmp_path, images=32), data())
+    with pytest.raises(ValueError, match="resume"):
+        trainer.train(tiny(tmp_path, images=32), data())
+
+
+def test_resuming_another_run(tmp_path: Path) -> None:
+    trainer.train(tiny(tmp_path, images=32), data())
+    with pytest.raises(ValueError, match=r"kind: got 'eps'.*'v'"):
+        trainer.train(tiny(tmp_path, images=64, kind="eps", resume=True), data())
+
+
+def test_init_starts_from_weights_and_counts_their_images(tmp_path: Path) -> None:
+    first = trainer.train(tiny(tmp_path / "a", images=64), data())
+    run = trainer.Trainer(tiny(tmp_path / "b", images=32, init=first), data())
+    for name, value in load_file(first).items():
+        assert torch.equal(run.net.state_dict()[name], value)
+        assert torch.equal(run.ema.net.state_dict()[name], value)
+    made_by = artifacts.load(run.run()).meta["made_by"]
+    assert made_by["images"] == 96
+    assert made_by["started_from"]["images"] == 64
+
+
+def test_accumulated_parts_are_one_batch(tmp_path: Path) -> None:
+    weights = []
+    for parts in (1, 4):
+        run = trainer.Trainer(
+            tiny(tmp_path / str(parts), images=64, accumulate=parts, dropout=0.0, optimizer="sgd"), data()
+        )
+        run.task = replace(run.task, losses=run_module.plain)
+        weights.append(load_file(run.run()))
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-3, atol=1e-6)
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+def test_a_bad_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = trainer.train(tiny(tmp_path / "whole"), data())
+    trainer.train(tiny(tmp_path / "parts", images=160), data())
+    newest = checkpoint.paths(tmp_path / "parts" / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with caplog.at_level(logging.WARNING):
+        parts = trainer.train(tiny(tmp_path / "parts", resume=True), data())
+    assert newest.name in caplog.text
+    assert same(whole, parts)
+
+
+def test_no_good_checkpoint_left(tmp_path: Path) -> None:
+    trainer.train(tiny(tmp_path, images=32), data())
+    for path in checkpoint.paths(tmp_path / "checkpoints"):
+        path.write_bytes(b"\0" * 50)
+    with pytest.raises(ValueError, match="none of its checkpoints is whole"):
+        trainer.train(tiny(tmp_path, resume=True), data())
+
+
+def test_loss_that_is_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = trainer.Trainer.update
+
+    def poisoned(self: trainer.Trainer) -> tuple[Tensor, Tensor]:
+        if self.images == 192:
+            with torch.no_grad():
+                next(self.net.parameters())[0] = float("nan")
+        return update(self)
+
+    monkeypatch.setattr(trainer.Trainer, "update", poisoned)
+    with pytest.raises(trainer.Diverged, match=r"not finite at step 13; the last good state is .*step-0000"):
+        trainer.train(tiny(tmp_path), data())
+    found = checkpoint.newest(tmp_path / "checkpoints")
+    assert found is not None
+    assert found.state["images"] == 160
+    assert all(t.isfinite().all() for t in found.tensors.values() if t.is_floating_point())
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    run = trainer.Trainer(tiny(tmp_path), data())
+    run.update()
+    run.save()
+    with torch.no_grad():
+        next(run.net.parameters())[0] = float("inf")
+    run.step += 1
+    with pytest.raises(trainer.Diverged, match="a weight"):
+        run.save()
+    assert len(checkpoint.paths(tmp_path / "checkpoints")) == 1
+
+
+def test_full_disk_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = checkpoint.write_atomically
+
+    def full(path: Path, content: bytes) -> str:
+        if "000000010" in path.name and path.suffix == ".safetensors":
+            raise OSError(28, "No space left on device")
+        return real(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    with caplog.at_level(logging.ERROR):
+        trainer.train(tiny(tmp_path, keep=10), data())
+    assert "No space left" in caplog.text
+    steps = [int(p.stem[5:]) for p in checkpoint.paths(tmp_path / "checkpoints")]
+    assert steps == [5, 15, 20]  # all but the tenth; the run went on
+    assert all(checkpoint.read(p) for p in checkpoint.paths(tmp_path / "checkpoints"))
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        trainer.train(tiny(tmp_path / "file" / "run"), data())
+
+
+def test_batch_that_does_not_divide(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch: got 16"):
+        trainer.train(tiny(tmp_path, accumulate=3), data())
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+def command(options: dict[str, Any], ranks: int = 0) -> list[str]:
+    script = [str(Path(__file__).with_name("run.py")), json.dumps(options)]
+    if not ranks:
+        return [sys.executable, *script]
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    torchrun = [
+        sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--max-restarts=2",
+        "--master-addr=127.0.0.1", f"--master-port={port}", "--monitor-interval=0.1",
+    ]  # fmt: skip
+    return torchrun + script
+
+
+def environment() -> dict[str, str]:
+    root = str(Path(__file__).resolve().parents[2])
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root, "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.mark.slow
+def test_killed_ten_times(tmp_path: Path) -> None:
+    """SIGKILL at random moments, writing included: the final weights are those of the undisturbed run."""
+    options: dict[str, Any] = {"images": 16 * 240, "checkpoint_every": 32, "log_every": 2}
+    whole = trainer.train(tiny(tmp_path / "whole", **options), data())
+    out = tmp_path / "parts"
+    final = out / "weights.safetensors"
+    chance = random.Random(0)
+    kills = 0
+    while not final.exists():
+        process = subprocess.Popen(
+            command(options | {"out": str(out), "resume": True}),
+            env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        if kills < 10:
+            size = (out / "log.jsonl").stat().st_size if (out / "log.jsonl").exists() else 0
+            deadline = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < deadline:
+                if (out / "log.jsonl").exists() and (out / "log.jsonl").stat().st_size > size:
+                    break
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0.0, 0.3))
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+    assert kills == 10
+    assert same(whole, final)
+
+
+@pytest.mark.slow
+def test_two_ranks_do_what_one_does(tmp_path: Path) -> None:
+    options = {"images": 64, "plain": True, "dropout": 0.0, "optimizer": "sgd"}
+    for ranks, name in ((0, "one"), (2, "two")):
+        subprocess.run(
+            command(options | {"out": str(tmp_path / name)}, ranks), env=environment(), check=True, timeout=120,
+            capture_output=True,
+        )  # fmt: skip
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_one_of_two_ranks_is_killed(tmp_path: Path) -> None:
+    """torchrun restarts both; they go on from the checkpoint and end as if nothing had happened."""
+    for name, extra in (("whole", {}), ("parts", {"die_at": 192, "die_rank": 1})):
+        subprocess.run(
+            command({"out": str(tmp_path / name), **extra}, 2), env=environment(), check=True, timeout=180,
+            capture_output=True,
+        )  # fmt: skip
+    starts = [line for line in lines(tmp_path / "parts") if "started" in line]
+    assert [line["images"] for line in starts] == [0, 160]
+    assert same(tmp_path / "whole" / "weights.safetensors", tmp_path / "parts" / "weights.safetensors")
