@@ -7,7 +7,7 @@ from decimal import Decimal, getcontext
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cfgtoy import logsnr
@@ -45,6 +45,10 @@ def test_alpha_bar_of_ddpm_is_alpha_squared():
     torch.testing.assert_close(logsnr.alpha_sigma(lam)[0] ** 2, alpha_bar, rtol=1e-13, atol=0)
 
 
+@example(x=-0.7)
+@example(x=-5.0)
+@example(x=-20.0)
+@example(x=-36.0)
 @given(x=st.floats(-700, -1e-40))
 def test_log1mexp_against_decimal(x):
     want = float((1 - Decimal(x).exp()).ln()) if x > -130 else -math.exp(x)
