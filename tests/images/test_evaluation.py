@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfgtoy import artifacts, metrics, samplers, schedules
+from cfgtoy import artifacts, evaluation, metrics, samplers, schedules
 from cfgtoy.datasets import digits
 from cfgtoy.evaluation import (
     EvalConfig,
@@ -421,3 +421,13 @@ def test_two_processes_find_what_one_finds(tmp_path, weights):
     for key in one:
         if not key.startswith("seconds"):
             assert one[key] == pytest.approx(two[key], rel=1e-5), key
+
+
+def test_the_record_names_its_commit(monkeypatch, tmp_path):
+    monkeypatch.setenv("CFGTOY_COMMIT", "abc")
+    found = evaluation.provenance(torch.device("cpu"), "cfgtoy …")
+    assert found["commit"] == "abc"
+    assert found["device"].startswith("cpu")
+    monkeypatch.delenv("CFGTOY_COMMIT")
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    assert evaluation.provenance(torch.device("cpu"), "")["commit"] == "unknown"
