@@ -118,12 +118,16 @@ class Ledger(SphinxDirective):
             out.append(section)
         return out
 
+    def prose(self, text: str) -> nodes.paragraph:
+        """A claim's words, in which mathematics may stand between dollars."""
+        return nodes.paragraph("", "", *self.parse_inline(text)[0])
+
     def table(self, group: Group, by_claim: dict[str, list[Row]]) -> nodes.table:
         body = nodes.tbody()
         for claim, text in group.claims.items():
             for number, row in enumerate(by_claim.get(claim, []) or [None]):
                 told, ident = (text, claim) if number == 0 else ("", "")
-                body += _row(ident, told, row)
+                body += _row(ident, self.prose(told), row)
         head = nodes.thead(
             "", _cells(*(nodes.paragraph(text=t) for t in ("", "Told", "Measured", "Verdict")))
         )
@@ -157,11 +161,11 @@ class measured_link(nodes.Element):
     """A link to a measurement on another page, resolved when all pages are known."""
 
 
-def _row(claim: str, told: str, row: Row | None) -> nodes.row:
+def _row(claim: str, told: nodes.paragraph, row: Row | None) -> nodes.row:
     cell = nodes.paragraph()
     if row is None:
         return _cells(
-            nodes.paragraph(text=claim), nodes.paragraph(text=told), nodes.paragraph(text="not measured yet"),
+            nodes.paragraph(text=claim), told, nodes.paragraph(text="not measured yet"),
             nodes.paragraph(),
         )  # fmt: skip
     cell += nodes.Text(f"{row.what}: ")
@@ -172,7 +176,7 @@ def _row(claim: str, told: str, row: Row | None) -> nodes.row:
     verdict += nodes.inline(text=row.verdict, classes=[f"verdict-{row.verdict.split()[0]}"])
     if row.caveat:
         verdict += nodes.Text(f": {row.caveat}")
-    return _cells(nodes.paragraph(text=claim), nodes.paragraph(text=told), cell, verdict)
+    return _cells(nodes.paragraph(text=claim), told, cell, verdict)
 
 
 def _cells(*content: nodes.Node) -> nodes.row:
