@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from docutils import nodes
 from myst_nb.core.render import MimeData, MimeRenderPlugin, NbElementRenderer, load_mime_renders
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 
+from cfgtoy import explorers
 from cfgtoy.ledger import MIME
 
 _SCRIPT = re.compile(r'<script data-cfgtoy="(?P<key>[\w.-]+)">(?P<text>.*?)</script>', re.DOTALL)
@@ -53,6 +56,21 @@ def measurement(found: dict[str, str]) -> nodes.Element:
     return box
 
 
+class Explorer(SphinxDirective):
+    """``{explorer} SamplingExplorer``: an explorer on a page that is no notebook; traits as YAML below."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        for path in Path(explorers.__file__).parent.rglob("*.*"):
+            if path.suffix in (".py", ".mjs", ".css"):
+                self.env.note_dependency(str(path))
+        traits = yaml.safe_load("\n".join(self.content)) or {}
+        widget = getattr(explorers, self.arguments[0])(**traits)
+        return [nodes.raw("", widget.static_html(), format="html")]
+
+
 def share(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Move the modules and styles of widgets to files that all pages share; drop the kernel's widget states.
 
@@ -86,5 +104,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     # myst-nb finds plugins among installed packages' entry points; this one comes with the book.
     if Outputs not in load_mime_renders():
         load_mime_renders().append(Outputs)
+    app.add_directive("explorer", Explorer)
     app.connect("html-page-context", share, priority=900)
     return {"parallel_read_safe": True}
