@@ -276,3 +276,12 @@ def test_figures_on_screen_say_what_guidance_does(open_page: Open) -> None:
         "() => [...document.querySelectorAll('td')].some(c => /^w = /.test(c.textContent))", timeout=20000
     )
     assert 0.05 <= value(rows(tradeoff)["least Fréchet at"][0].removeprefix("w = ")) <= 0.4
+
+
+def test_v_is_there_only_where_it_matters(open_page: Open) -> None:
+    page = open_page(SamplingExplorer(sampler="ddim", n=200))
+    widget = page.locator(".cfgtoy-widget")
+    slider = widget.get_by_label("v: variance of the ancestral step", exact=True)
+    assert slider.count() == 0
+    widget.get_by_label("sampler").select_option(label="ancestral (Algorithm 2)")
+    assert slider.count() == 1

@@ -42,7 +42,7 @@ export default explorer({
     const uOf = (s) => Math.min(Math.max(current(s).u(s.lam), 0), 1);
     const toLam = (u) => Math.min(Math.max(current(ui.state).logsnr(Math.min(Math.max(u, 0), 1)), -20), 20);
     ui.slider({ key: "lam", label: "log-SNR λ", min: -20, max: 20, step: 0.1 });
-    ui.slider({ key: "u", label: "u on the schedule (0 clean, 1 noise)", min: 0, max: 1, step: 0.001, get: uOf, set: (u) => ({ lam: toLam(u) }) });
+    ui.slider({ key: "u", label: "u (0 clean, 1 noise)", min: 0, max: 1, step: 0.001, get: uOf, set: (u) => ({ lam: toLam(u) }) });
     ui.select({ key: "schedule", label: "schedule", options: Object.entries(SCHEDULES).map(([key, { name }]) => [key, name]) });
     ui.slider({ key: "shift", label: "shift of the schedule", min: -6, max: 6, step: 0.1 });
     ui.buttons([["Play: data to noise", () => ui.play(6000, (t) => ui.set({ lam: toLam(t) }), () => ui.save())]]);

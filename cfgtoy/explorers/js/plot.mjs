@@ -5,7 +5,7 @@ import { addRings, massLevels } from "./contours.mjs";
 // Okabe & Ito's colours (2008) in the order of the book's figures, then darker and lighter kin for classes 9 to 12.
 const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c", "#b3a100",
   "#004d7a", "#8f3f00", "#00664a", "#8a4a6e"];
-const MARGIN = { left: 40, right: 10, top: 10, bottom: 36 };
+const MARGIN = { left: 46, right: 10, top: 10, bottom: 36 };
 export const SHARES = [0.95, 0.8, 0.6, 0.4, 0.2]; // of the probability, held by the filled bands
 
 /** What the page looks like: {ink, paper, dark, font, colors}. Read anew when the theme changes. */

@@ -33,6 +33,17 @@ export function runner() {
   };
 }
 
-/** Particles as bytes for Python: float32 rows (x, y, class). */
-export const packed = ({ points, classes }) =>
-  new DataView(Float32Array.from({ length: 3 * classes.length }, (_, k) => (k % 3 < 2 ? points[2 * ((k / 3) | 0) + (k % 3)] : classes[(k / 3) | 0])).buffer);
+/** A function report(result) that hands the particles to Python, where there is one, once the reader's hand is still. */
+export function reporter(ui) {
+  let shown = null;
+  ui.onsave = () => {
+    if (!ui.live || !shown) return;
+    const rows = new Float32Array(3 * shown.classes.length); // x, y, class
+    shown.classes.forEach((c, i) => rows.set([shown.points[2 * i], shown.points[2 * i + 1], c], 3 * i));
+    ui.model.set("_particles", new DataView(rows.buffer));
+  };
+  return (result) => {
+    if (ui.live && shown !== result) ui.saveSoon();
+    shown = result;
+  };
+}

@@ -3,7 +3,7 @@
 import { frechet, inceptionScore, sampleMoments, shareOutside } from "./metrics.mjs";
 import { SAMPLERS } from "./samplers.mjs";
 import { className, gridOf, Plot, viewOf } from "./plot.mjs";
-import { packed, runner } from "./run.mjs";
+import { reporter, runner } from "./run.mjs";
 import { choice, interval, klass, mixture, mixtureOf, number } from "./state.mjs";
 import { explorer, make, memo, show } from "./ui.mjs";
 
@@ -35,7 +35,7 @@ export default explorer({
       get: () => 100 * progress, set: (x) => { progress = Math.min(Math.max(x / 100 || 0, 0), 1); return {}; } });
 
     ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
-    ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01 });
+    ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01, when: (s) => s.sampler === "ancestral" });
     ui.slider({ key: "steps", label: "steps T", min: 2, max: 256, step: 1 });
     ui.select({ key: "sampler", label: "sampler", options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]) });
     ui.select({ key: "y", label: "class", options: ({ mixture: m }) => [[null, "all"],
@@ -60,27 +60,15 @@ export default explorer({
       });
       return { ...result, rows, used, score: inceptionScore(mix, result.points).score };
     });
-    const now = [];
-    ui.onsave = () => {
-      if (!ui.live || !shown) return;
-      ui.model.set("_particles", packed(shown));
-    };
-    let shown = null;
-    const deliver = (result) => { // to Python, once the reader's hand is still
-      if (!ui.live || shown === result) return;
-      clearTimeout(ui.saving);
-      ui.saving = setTimeout(() => ui.save(), 200);
-    };
+    const report = reporter(ui), blank = memo((n) => new Float32Array(2 * n));
 
     return (state, mix) => {
       const { w, v, steps, sampler, seed, n, y, density } = state, { theme } = ui;
       const result = simulate(mix, w, v, steps, sampler, seed, n, y, state.interval);
-      deliver(result);
-      shown = result;
+      report(result);
       const place = progress * steps, step = Math.min(Math.floor(place), steps - 1), part = place - step;
       const lam = result.grid[Math.min(Math.round(place), steps - 1)], level = mix.at(lam);
-      if (now.length !== 2 * n) now[0] = new Float32Array(2 * n);
-      const at = now[0], a = path.subarray(step * 2 * n), b = path.subarray((step + 1) * 2 * n);
+      const at = blank(n), a = path.subarray(step * 2 * n), b = path.subarray((step + 1) * 2 * n);
       for (let i = 0; i < 2 * n; i++) at[i] = a[i] + (b[i] - a[i]) * part;
 
       plot.begin(view(mix), theme);

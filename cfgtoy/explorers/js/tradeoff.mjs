@@ -4,7 +4,7 @@ import { frechet, inceptionScore, sampleMoments } from "./metrics.mjs";
 import { Mixture } from "./mixture.mjs";
 import { SAMPLERS } from "./samplers.mjs";
 import { Plot, viewOf } from "./plot.mjs";
-import { packed, runner } from "./run.mjs";
+import { reporter, runner } from "./run.mjs";
 import { SAMPLER_NAMES } from "./sampling.mjs";
 import { choice, mixture, number } from "./state.mjs";
 import { explorer, make, memo, show } from "./ui.mjs";
@@ -45,7 +45,7 @@ export default explorer({
     const legend = ui.legend("");
     ui.slider({ key: "w", label: "guidance weight w", min: -0.5, max: 8, step: 0.05 });
     ui.slider({ key: "blur", label: "blur of the model (0: exact)", min: 0, max: 1.5, step: 0.05 });
-    ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01 });
+    ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01, when: (s) => s.sampler === "ancestral" });
     ui.slider({ key: "steps", label: "steps T", min: 2, max: 256, step: 1 });
     ui.select({ key: "sampler", label: "sampler", options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]) });
     ui.select({ key: "distance", label: "Fréchet", options: [["class", "by class, averaged"], ["pooled", "all samples together"]] });
@@ -76,20 +76,12 @@ export default explorer({
       }, 0);
     };
     ui.ends.push(() => clearTimeout(timer));
-    ui.onsave = () => {
-      if (!ui.live || !shown) return;
-      ui.model.set("_particles", packed(shown));
-    };
-    let shown = null;
+    const report = reporter(ui);
 
     return (state, mix) => {
       const { w, blur, v, steps, sampler, seed, distance } = state, { theme } = ui;
       const model = modelOf(mix, blur), result = here(model, w, v, steps, sampler, seed), [score, cost] = judged(mix, result, distance);
-      if (ui.live && shown !== result) {
-        clearTimeout(ui.saving);
-        ui.saving = setTimeout(() => ui.save(), 200);
-      }
-      shown = result;
+      report(result);
       const rest = [distance, v, steps, sampler, seed];
       const own = curve(mix, model, ...rest), exact = blur > 0 ? reference(mix, mix, ...rest) : null;
       grow(exact ? [own, exact] : [own]);

@@ -59,9 +59,11 @@ class Explorer {
     this.foot.append(this.message);
 
     for (const key of Object.keys(fields)) this.listen(model, `change:${key}`, () => this.busy || this.refresh());
-    if (!this.live) this.listen(window, "hashchange", () => this.adopt(location.hash));
+    if (!this.live) this.listen(window, "hashchange", (event) => this.adopt(new URL(event.newURL).hash));
     const retheme = () => {
-      this.theme = readTheme(root);
+      const now = readTheme(root);
+      if (!this.theme || JSON.stringify(now) === JSON.stringify(this.theme)) return;
+      this.theme = now;
       this.redraw();
     };
     const watch = new MutationObserver(retheme);
@@ -116,15 +118,24 @@ class Explorer {
       this.model.set(key, this.fields[key].read(value, (note) => this.said.push(note), this.labels?.[key] ?? key, this.state?.[key]));
     this.busy = false;
     if (this.draw) this.refresh();
-    clearTimeout(this.saving);
     if (done) this.save();
-    else this.saving = setTimeout(() => this.save(), 200);
+    else this.saveSoon();
+  }
+
+  saveSoon() {
+    clearTimeout(this.saving);
+    this.saving = setTimeout(() => this.save(), 200);
   }
 
   save() {
+    clearTimeout(this.saving);
     this.onsave?.();
     this.model.save_changes();
-    if (!this.live) history.replaceState(history.state, "", `#${toHash(this.name, this.fields, this.read(), this.initial)}`);
+    try {
+      if (!this.live) history.replaceState(history.state, "", `#${toHash(this.name, this.fields, this.read(), this.initial)}`);
+    } catch {
+      // a page in a sandbox has no address to keep the setting in; "copy link" still gives one
+    }
   }
 
   adopt(hash) {
@@ -222,11 +233,14 @@ class Explorer {
 
   // -- controls ----------------------------------------------------------------------------------------------------------
 
-  /** A slider and a box for the exact number. get/set: how the setting maps to the slider, where it is no plain key. */
-  slider({ key, label, min, max, step, get = (s) => s[key], set = (x) => ({ [key]: x }), parent = this.panel, hint = "" }) {
+  /**
+   * A slider and a box for the exact number. get/set: how the setting maps to the slider, where it is no plain key;
+   * when: the states in which it matters, and is shown.
+   */
+  slider({ key, label, min, max, step, get = (s) => s[key], set = (x) => ({ [key]: x }), parent = this.panel, when = null }) {
     (this.labels ??= {})[key] = label;
     const id = `${this.id}-${key}`;
-    const range = make("input", { type: "range", id, min, max, step, title: hint, "data-lm-suppress-shortcuts": "true" });
+    const range = make("input", { type: "range", id, min, max, step, "data-lm-suppress-shortcuts": "true" });
     const exact = make("input", { type: "number", step: "any", "aria-label": `${label}, exact value`, "data-lm-suppress-shortcuts": "true" });
     const row = make("div", { className: "cx-slider" }, make("label", { htmlFor: id, textContent: label }), range, exact);
     range.addEventListener("input", () => this.set(set(Number(range.value))));
@@ -240,7 +254,8 @@ class Explorer {
       if (exact.value !== written) exact.value = written;
     });
     parent.append(row);
-    return row;
+    const gap = document.createComment("");
+    if (when) this.controls.push((state) => (when(state) ? gap.replaceWith(row) : row.replaceWith(gap)));
   }
 
   /** A drop-down. options: [[value, words]…], or a function of the state for those that depend on it. */
