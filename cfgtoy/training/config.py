@@ -141,7 +141,8 @@ _CIFAR = TrainConfig(
 )  # fmt: skip
 _DIGITS = TrainConfig(
     dataset="digits", size="digits", out=Path("runs/digits"), images=200_000, batch=256, lr=2e-3, lr_adam=1e-3,
-    warmup=10_000, ema_halflife=20_000, flip=False, precision="float32", compile=False, checkpoint_every=100_000, grid_every=0,
+    warmup=10_000, ema_halflife=20_000, flip=False, precision="float32", compile=False, checkpoint_every=100_000,
+    grid_every=0,
     schedule="lognormal", logsnr_min=-10.0, logsnr_max=10.0, lognormal_mean=-0.5, lognormal_std=1.2, keep=2,
 )  # fmt: skip
 _NOISY = {

@@ -314,7 +314,7 @@ def test_killed_ten_times(tmp_path: Path) -> None:
         )  # fmt: skip
         if kills < 10:
             size = (out / "log.jsonl").stat().st_size if (out / "log.jsonl").exists() else 0
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while process.poll() is None and time.monotonic() < deadline:
                 if (out / "log.jsonl").exists() and (out / "log.jsonl").stat().st_size > size:
                     break
@@ -323,7 +323,7 @@ def test_killed_ten_times(tmp_path: Path) -> None:
             if process.poll() is None:
                 process.kill()
                 kills += 1
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode in (0, -signal.SIGKILL), errors.decode()
     assert kills == 10
     assert same(whole, final)
@@ -334,7 +334,7 @@ def test_two_ranks_do_what_one_does(tmp_path: Path) -> None:
     options = {"images": 64, "plain": True, "dropout": 0.0, "optimizer": "sgd"}
     for ranks, name in ((0, "one"), (2, "two")):
         subprocess.run(
-            command(options | {"out": str(tmp_path / name)}, ranks), env=environment(), check=True, timeout=120,
+            command(options | {"out": str(tmp_path / name)}, ranks), env=environment(), check=True, timeout=300,
             capture_output=True,
         )  # fmt: skip
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
@@ -347,7 +347,7 @@ def test_one_of_two_ranks_is_killed(tmp_path: Path) -> None:
     """torchrun restarts both; they go on from the checkpoint and end as if nothing had happened."""
     for name, extra in (("whole", {}), ("parts", {"die_at": 192, "die_rank": 1})):
         subprocess.run(
-            command({"out": str(tmp_path / name), **extra}, 2), env=environment(), check=True, timeout=180,
+            command({"out": str(tmp_path / name), **extra}, 2), env=environment(), check=True, timeout=300,
             capture_output=True,
         )  # fmt: skip
     starts = [line for line in lines(tmp_path / "parts") if "started" in line]
