@@ -52,8 +52,8 @@ def test_both_forms_of_the_transition_variance_agree(ls):
     a2_low, a2_high = (torch.sigmoid(scalar(lam)) for lam in (low, high))
     s2_low, s2_high = (torch.sigmoid(-scalar(lam)) for lam in (low, high))
     second = s2_low - (a2_low / a2_high) * s2_high  # the other form of the paper
-    assert mean.item() == pytest.approx((a2_low / a2_high).sqrt().item(), rel=1e-12)
-    assert var.item() == pytest.approx(-math.expm1(low - high) * s2_low.item(), rel=1e-12)
+    assert mean.item() == pytest.approx((a2_low / a2_high).sqrt().item(), rel=1e-12, abs=0)
+    assert var.item() == pytest.approx(-math.expm1(low - high) * s2_low.item(), rel=1e-12, abs=0)
     assert var.item() == pytest.approx(second.item(), rel=1e-6, abs=1e-13)
 
 
@@ -64,8 +64,8 @@ def test_transitions_compose(ls):
     again, again_var = process.transition(step, middle, low)
     slope, _ = process.transition(unit(), middle, low)
     direct, direct_var = process.transition(unit(), high, low)
-    assert again.item() == pytest.approx(direct.item(), rel=1e-11)
-    assert (slope**2 * step_var + again_var).item() == pytest.approx(direct_var.item(), rel=1e-11)
+    assert again.item() == pytest.approx(direct.item(), rel=1e-11, abs=0)
+    assert (slope**2 * step_var + again_var).item() == pytest.approx(direct_var.item(), rel=1e-11, abs=0)
 
 
 @given(levels)
@@ -74,8 +74,8 @@ def test_transition_after_marginal_is_the_marginal(ls):
     alpha, sigma = logsnr.alpha_sigma(high)
     alpha_low, sigma_low = logsnr.alpha_sigma(low)
     ratio, var = process.transition(unit(), high, low)
-    assert (ratio * alpha).item() == pytest.approx(alpha_low.item(), rel=1e-11)
-    assert (ratio**2 * sigma**2 + var).item() == pytest.approx(sigma_low.item() ** 2, rel=1e-11)
+    assert (ratio * alpha).item() == pytest.approx(alpha_low.item(), rel=1e-11, abs=0)
+    assert (ratio**2 * sigma**2 + var).item() == pytest.approx(sigma_low.item() ** 2, rel=1e-11, abs=0)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-3.0, 1.0), (0.0, 0.5), (2.0, 8.0), (-8.0, -7.0)])
@@ -103,7 +103,7 @@ def test_reverse_variance_runs_in_log_space_between_its_ends(ls, v):
     posterior_mean, lower = process.posterior(z, x, lam, lam_next)
     _, upper = process.transition(z, lam_next, lam)
     assert mean.item() == posterior_mean.item()
-    assert var.item() == pytest.approx(lower.item() ** (1 - v) * upper.item() ** v, rel=1e-9)
+    assert var.item() == pytest.approx(lower.item() ** (1 - v) * upper.item() ** v, rel=1e-9, abs=0)
     assert lower.item() <= var.item() * (1 + 1e-12)
     assert var.item() <= upper.item() * (1 + 1e-12)
 
@@ -134,7 +134,7 @@ def test_reverse_with_the_true_posterior_mean_walks_the_marginals():
     from_x, _ = process.posterior(unit(0), unit(1), lam, lam_next)
     got = (from_z + from_x * gain) ** 2 * total + from_x**2 * spread + var
     alpha_next, sigma_next = logsnr.alpha_sigma(lam_next)
-    assert got.item() == pytest.approx((alpha_next**2 * data_var + sigma_next**2).item(), rel=1e-12)
+    assert got.item() == pytest.approx((alpha_next**2 * data_var + sigma_next**2).item(), rel=1e-12, abs=0)
 
 
 def test_float32_at_forty_stays_finite_and_right():
