@@ -283,5 +283,5 @@ def test_v_is_there_only_where_it_matters(open_page: Open) -> None:
     widget = page.locator(".cfgtoy-widget")
     slider = widget.get_by_label("v: variance of the ancestral step", exact=True)
     assert slider.count() == 0
-    widget.get_by_label("sampler").select_option(label="ancestral (Algorithm 2)")
+    widget.get_by_label("sampler").select_option(label="ancestral")
     assert slider.count() == 1

@@ -7,7 +7,7 @@ import { reporter, runner } from "./run.mjs";
 import { choice, interval, klass, mixture, mixtureOf, number } from "./state.mjs";
 import { explorer, make, memo, show } from "./ui.mjs";
 
-export const SAMPLER_NAMES = { ancestral: "ancestral (Algorithm 2)", ddim: "DDIM", heun: "Heun (ODE)" };
+export const SAMPLER_NAMES = { ancestral: "ancestral", ddim: "DDIM", heun: "Heun (ODE)" };
 const GRID = 64, TRAILS = 60;
 
 export default explorer({
