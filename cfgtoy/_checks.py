@@ -66,11 +66,10 @@ def labels(name: str, y: object, num_classes: int, *, null: int | None) -> Tenso
     if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool or y.ndim > 1:
         got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise ValueError(f"{name}: got {got}, takes an integer tensor of shape (b,)")
-    allowed = (y >= 0) & (y < num_classes)
-    if null is not None:
-        allowed |= y == null
-    if not bool(allowed.all()):
-        bad = y[~allowed].flatten()[0].item()
+    least = 0 if null is None else null  # null is −1: what is allowed has no gap
+    low, high = (int(end) for end in y.aminmax()) if y.numel() else (least, least)
+    if low < least or high >= num_classes:
+        bad = low if low < least else high
         also = "" if null is None else f" or {null} for no class"
         raise ValueError(f"{name}: got class {bad}, takes 0 … {num_classes - 1}{also}")
     return y

@@ -153,7 +153,7 @@ class Prediction:
         """The estimate read as ``kind``."""
         if kind not in get_args(Kind):
             raise ValueError(f"kind: got {kind!r}, takes one of {', '.join(get_args(Kind))}")
-        return getattr(self, kind)
+        return self.estimate if kind == self.kind else getattr(self, kind)
 
     def mix(self, other: Prediction, weight: Tensor | float) -> Prediction:
         """Return ``(1 − weight)·self + weight·other``: the affine combination that guidance is made of.

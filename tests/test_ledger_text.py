@@ -12,6 +12,8 @@ def test_bounds_read_alike_on_any_machine() -> None:
     assert above(0.093, 0.05) == above(0.062, 0.05) == "above 0.05"
 
 
-@pytest.mark.parametrize(("text", "says"), [(below(2e-3, 1e-6), "not below"), (above(0.01, 0.05), "not above")])
+@pytest.mark.parametrize(
+    ("text", "says"), [(below(2e-3, 1e-6), "not below"), (above(0.01, 0.05), "not above")]
+)
 def test_a_missed_bound_is_told(text: str, says: str) -> None:
     assert says in text

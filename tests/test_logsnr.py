@@ -52,7 +52,9 @@ def test_alpha_bar_of_ddpm_is_alpha_squared():
 @given(x=st.floats(-700, -1e-40))
 def test_log1mexp_against_decimal(x):
     want = float((1 - Decimal(x).exp()).ln()) if x > -130 else -math.exp(x)
-    assert logsnr.log1mexp(torch.tensor(x, dtype=torch.float64)).item() == pytest.approx(want, rel=1e-14, abs=0)
+    assert logsnr.log1mexp(torch.tensor(x, dtype=torch.float64)).item() == pytest.approx(
+        want, rel=1e-14, abs=0
+    )
 
 
 def test_log1mexp_has_finite_gradients_on_both_branches():
