@@ -1,6 +1,6 @@
 """Training steps a second of ``cfgtoy.training.fit`` on points, against the plainest PyTorch loop on the same network.
 
-    python benchmarks/mlp_steps.py [--steps 300] [--batch-size 512] [--threads 2] [--rounds 5]
+    python benchmarks/mlp_steps.py [--steps 60] [--batch-size 512] [--threads 2] [--rounds 25]
 
 The plain loop holds the whole of what it does in sight: draw a batch, drop labels, add noise, one squared error, one
 Adam step; it runs without an average of the weights, which ``fit`` keeps too, and with one. All train a fresh copy of
@@ -62,10 +62,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=25)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
