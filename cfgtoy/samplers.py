@@ -173,8 +173,8 @@ def heun(denoiser: Denoiser, z: Tensor, grid: Tensor, y: Tensor | int | None = N
 def dpmpp_2m(denoiser: Denoiser, z: Tensor, grid: Tensor, y: Tensor | int | None = None) -> Iterator[State]:
     """DPM-Solver++(2M): exponential integrator in x̂, extrapolated from two levels. Second order, one evaluation a step.
 
-    The step into the last level does not extrapolate, as the source advises for few steps: there a grid that is not even
-    in λ makes its longest jump. One step of first order leaves the whole at second.
+    The step into the last level does not extrapolate, as the source advises for few steps: there a grid that is not
+    even in λ makes its longest jump. One step of first order leaves the whole at second.
 
     Arguments, states and errors as in :func:`ancestral`.
 
