@@ -100,15 +100,27 @@ def _title(notebook: dict[str, Any]) -> str:
     return "untitled"
 
 
-class Ledger(SphinxDirective):
-    """``{ledger}``: a table a letter, a row a measurement; a claim without one says so."""
+class Collected(SphinxDirective):
+    """A directive that reads the chapters' measurements."""
 
-    def run(self) -> list[nodes.Node]:
+    def collect(self) -> tuple[Path, list[Row]]:
+        """The book's folder and its rows; the page is built anew when a chapter changes."""
         book = Path(self.env.srcdir)
         for path in (book / "claims.yml", book / "_toc.yml", *chapters(book)):
             self.env.note_dependency(str(path))
+        try:
+            return book, rows(book)
+        except ValueError as error:
+            raise self.error(f"{error} (run it: make notebooks NB=…)") from error
+
+
+class Ledger(Collected):
+    """``{ledger}``: a table a letter, a row a measurement; a claim without one says so."""
+
+    def run(self) -> list[nodes.Node]:
+        book, found = self.collect()
         by_claim: dict[str, list[Row]] = {}
-        for row in rows(book):
+        for row in found:
             by_claim.setdefault(row.claim, []).append(row)
         out: list[nodes.Node] = []
         for group in groups(book):
@@ -137,20 +149,18 @@ class Ledger(SphinxDirective):
         return nodes.table("", inner, classes=["ledger", "colwidths-given"])
 
 
-class MeasuredIn(SphinxDirective):
+class MeasuredIn(Collected):
     """``{measured-in} H9``: links to the cells that measure a claim."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        book = Path(self.env.srcdir)
-        for path in (book / "claims.yml", book / "_toc.yml", *chapters(book)):
-            self.env.note_dependency(str(path))
+        book, found = self.collect()
         [claim] = self.arguments
         if claim not in {name for group in groups(book) for name in group.claims}:
             raise self.error(f"there is no claim {claim}")
         out = nodes.paragraph(classes=["measured-in"])
-        for row in (row for row in rows(book) if row.claim == claim):
+        for row in (row for row in found if row.claim == claim):
             out += nodes.Text("See it measured: " if not out.children else "; ")
             out += measured_link("", page=row.page, anchor=anchor(row.what), title=row.title)
             out += nodes.Text(f" ({row.what})")
