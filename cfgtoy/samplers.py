@@ -173,12 +173,12 @@ def heun(denoiser: Denoiser, z: Tensor, grid: Tensor, y: Tensor | int | None = N
 def dpmpp_2m(denoiser: Denoiser, z: Tensor, grid: Tensor, y: Tensor | int | None = None) -> Iterator[State]:
     """DPM-Solver++(2M): exponential integrator in x̂, extrapolated from two levels. Second order, one evaluation a step.
 
-    The step into the last level does not extrapolate, as the source advises for few steps: there a grid that is not
-    even in λ makes its longest jump. One step of first order leaves the whole at second.
+    With few steps it wants a grid about even in λ, such as ``Uniform.grid``: where a step is much longer than the one
+    before, as at the ends of the cosine grid, the extrapolation overshoots.
 
     Arguments, states and errors as in :func:`ancestral`.
 
-    Source: Lu et al. 2022b, Algorithm 2 and app. B. Their λ is half of ours.
+    Source: Lu et al. 2022b, Algorithm 2. Their λ is half of ours.
     """
     grid, y = _start(z, grid, y)
     log_alpha, log_sigma = log_alpha_sigma(grid)
@@ -189,7 +189,7 @@ def dpmpp_2m(denoiser: Denoiser, z: Tensor, grid: Tensor, y: Tensor | int | None
         if step + 1 < len(grid):
             x = pred.x
             target = x
-            if x_before is not None and step + 2 < len(grid):
+            if x_before is not None:
                 ratio = (grid[step + 1] - lam) / (lam - grid[step - 1])
                 target = x + 0.5 * ratio * (x - x_before)
             keep = (log_sigma[step + 1] - log_sigma[step]).exp()

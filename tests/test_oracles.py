@@ -79,10 +79,6 @@ def test_dpmpp_2m_is_dpm_solver(steps):
     scheduler.set_timesteps(steps)
     z = torch.randn(20, 2, generator=Generator().manual_seed(0), dtype=F64)
     y = torch.arange(20) % 2
-    theirs = list(run(scheduler, "eps", z, y))
-    ours = list(samplers.dpmpp_2m(denoiser(), z, levels(scheduler), y))
-    assert len(ours) == len(theirs)
-    for state, want in zip(
-        ours[:-2], theirs[:-2], strict=True
-    ):  # into the last level ours takes a first-order step
+    theirs = run(scheduler, "eps", z, y)
+    for state, want in zip(samplers.dpmpp_2m(denoiser(), z, levels(scheduler), y), theirs, strict=True):
         torch.testing.assert_close(state.z, want.double(), rtol=1e-3, atol=1e-3)
