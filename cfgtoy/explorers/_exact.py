@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,14 +159,14 @@ class MixtureExplorer(StaticWidget):
         return x.nan_to_num(1e6, 1e6, -1e6), classes
 
     def _show(
-        self, ax: Any, x: Tensor, classes: Tensor, log_density: Callable[[Tensor, int], Tensor], title: str
+        self, ax: Any, x: Tensor, classes: Tensor, log_density: Callable[..., Tensor], title: str
     ) -> None:
-        """Bands of a density a class, and points."""
+        """Bands of a density ``log_density(z, c=c)`` a class, and points."""
         from .. import plotting
 
         for c in classes.unique().tolist():
             color = plotting.class_colors[c % len(plotting.class_colors)]
-            plotting.density(ax, lambda z, c=c: log_density(z, c), extent=self._extent(), n=80, color=color)
+            plotting.density(ax, partial(log_density, c=c), extent=self._extent(), n=80, color=color)
         plotting.scatter(ax, x, classes, size=3)
         ax.set_xlim(-self._extent(), self._extent())
         ax.set_ylim(-self._extent(), self._extent())

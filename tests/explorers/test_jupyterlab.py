@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+import cfgtoy
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TOKEN = "explorers"
 
@@ -51,7 +53,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "JUPYTERLAB_SETTINGS",
         "JUPYTERLAB_WORKSPACES",
     ]
-    own = {"IPYTHONDIR": str(folder / "ipython"), **{f"{kind}_DIR": str(folder / kind) for kind in kinds}}
+    source = {"PYTHONPATH": str(Path(cfgtoy.__file__).parents[1])}  # the kernel runs what the tests run
+    own = {
+        **source,
+        "IPYTHONDIR": str(folder / "ipython"),
+        **{f"{kind}_DIR": str(folder / kind) for kind in kinds},
+    }
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
         f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}",
@@ -130,6 +137,16 @@ def test_traits_go_both_ways(browser: Any, lab: str) -> None:
     )
     assert sampling.get_by_label("guidance weight w, exact value").input_value() == "0.5"
     eventually("ex.classes.bincount().tolist()", "[300, 300]")
+
+    # After all this scrolling and switching, no picture is stretched: its pixels fit its place on the page.
+    page.evaluate("jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
+    page.locator("body[data-jp-theme-light=false]").wait_for(state="attached")
+    for explorer in (field, sampling):
+        explorer.scroll_into_view_if_needed()
+        page.wait_for_function(
+            "(e) => e.width === Math.round(e.clientWidth * devicePixelRatio) && e.width > 200",
+            arg=explorer.locator("canvas").element_handle(),
+        )
 
     # The mixture as the reader drags it comes back, and the package takes it.
     field.scroll_into_view_if_needed()

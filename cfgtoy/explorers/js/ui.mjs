@@ -60,22 +60,16 @@ class Explorer {
 
     for (const key of Object.keys(fields)) this.listen(model, `change:${key}`, () => this.busy || this.refresh());
     if (!this.live) this.listen(window, "hashchange", (event) => this.adopt(new URL(event.newURL).hash));
-    const retheme = () => {
-      const now = readTheme(root);
-      if (!this.theme || JSON.stringify(now) === JSON.stringify(this.theme)) return;
-      this.theme = now;
-      this.redraw();
-    };
-    const watch = new MutationObserver(retheme);
+    const retheme = () => this.look && this.lookNow() !== this.look && this.redraw();
+    const watch = new MutationObserver(() => {
+      retheme();
+      setTimeout(retheme, 400); // a theme's style sheet may come after its name
+    });
     watch.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "class", "style"] });
     watch.observe(document.body, { attributes: true, attributeFilter: ["data-theme", "class", "data-jp-theme-light", "data-jp-theme-name"] });
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     this.listen(scheme, "change", retheme);
-    const size = new ResizeObserver(() => { // also fires once when the page first shows the explorer
-      if (!root.clientWidth) return;
-      this.theme ??= readTheme(root);
-      this.redraw();
-    });
+    const size = new ResizeObserver(() => this.redraw()); // fires whenever the page shows the explorer, first of all too
     for (const box of [root, this.stage]) size.observe(box);
     this.ends.push(() => watch.disconnect(), () => size.disconnect(), () => this.stop());
     this.refresh();
@@ -179,6 +173,11 @@ class Explorer {
     if (this.message.textContent !== text) this.message.textContent = text;
   }
 
+  lookNow() {
+    const { color, backgroundColor } = getComputedStyle(this.root);
+    return `${color} on ${backgroundColor}`;
+  }
+
   // -- from a setting to a picture ---------------------------------------------------------------------------------------
 
   refresh() {
@@ -194,7 +193,7 @@ class Explorer {
 
   /** Draw at once, so that a slider answers in its own frame; but once a frame at most. */
   redraw() {
-    if (!this.theme) return;
+    if (!this.root.clientWidth) return; // not on the page: the size observer calls again once it is
     if (this.drawn) {
       this.again = true;
       return;
@@ -205,6 +204,8 @@ class Explorer {
       if (this.again) this.redraw();
     });
     this.again = false;
+    const look = this.lookNow();
+    if (look !== this.look) Object.assign(this, { look, theme: readTheme(this.root) });
     const words = this.draw(this.state, mixtureOf(this.state.mixture));
     this.say([...new Set([...(this.said ?? []), ...this.notes, words])].filter(Boolean).join(" "));
   }
