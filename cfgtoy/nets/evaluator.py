@@ -75,7 +75,7 @@ class Evaluator(nn.Module):
             self.levels.append(_ConvNorm(c_in, c_out, pool=True))
             self.levels.append(_Residual(*(_ConvNorm(c_out, c_out) for _ in range(count))))
         self.classifier = nn.Linear(channels[-1], num_classes, bias=False)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> Evaluator:

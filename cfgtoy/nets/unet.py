@@ -257,7 +257,7 @@ class UNet(nn.Module):
             )
             size *= 2
         self.last = conv(c, in_channels, bias=True, zero=True)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> UNet:
@@ -278,7 +278,7 @@ class UNet(nn.Module):
             h = up(h)
             if i > 0:
                 h = double(h)
-            for merge, block in zip(merges, level, strict=True):  # type: ignore[arg-type]
+            for merge, block in zip(merges, level, strict=True):  # type: ignore[call-overload]
                 h = block(h + merge(skips.pop()), c)
         return self.last(F.silu(rms_norm(h))).float()
 
@@ -336,7 +336,7 @@ class NoisyClassifier(nn.Module):
         self.conditioning = Conditioning(cond, None)
         self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)
         self.head = nn.Linear(channels[-1], num_classes)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> NoisyClassifier:

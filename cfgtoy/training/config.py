@@ -145,10 +145,10 @@ _DIGITS = TrainConfig(
     grid_every=0,
     schedule="lognormal", logsnr_min=-10.0, logsnr_max=10.0, lognormal_mean=-0.5, lognormal_std=1.2, keep=2,
 )  # fmt: skip
-_NOISY = {
+_NOISY: dict[str, Any] = {
     "model": "noisy-classifier", "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.05, "shift": 2,
 }  # fmt: skip
-_CLEAN = {
+_CLEAN: dict[str, Any] = {
     "model": "evaluator", "optimizer": "sgd", "lr": 0.4, "weight_decay": 5e-4, "warmup": 500_000, "decay": 0.9,
     "batch": 512, "label_smoothing": 0.1, "clip": 0.0, "shift": 4, "grid_every": 0,
 }  # fmt: skip

@@ -116,7 +116,7 @@ def make_task(config: TrainConfig, data: ImageData, device: torch.device) -> Tas
                 return F.cross_entropy(logits, y, label_smoothing=config.label_smoothing, reduction="none")
 
             def report(net: nn.Module) -> dict[str, float]:
-                figures = {}
+                figures: dict[str, float] = {}
                 for level in (0.0, 4.0, 8.0):
                     noise = torch.Generator(device).manual_seed(0)
 
@@ -188,7 +188,7 @@ def _optimizers(net: nn.Module, config: TrainConfig, device: torch.device) -> li
     if config.optimizer == "sgd":
         decayed = [p for p in params.values() if p.ndim > 1]
         rest = [p for p in params.values() if p.ndim <= 1]
-        groups = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
         decay = config.weight_decay
         return [
             torch.optim.SGD(groups, config.lr, momentum=0.9, weight_decay=decay, nesterov=True, fused=fused)
