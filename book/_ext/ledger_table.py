@@ -143,7 +143,7 @@ class Ledger(Collected):
         head = nodes.thead(
             "", _cells(*(nodes.paragraph(text=t) for t in ("", "Told", "Measured", "Verdict")))
         )
-        widths = (5, 35, 45, 15)
+        widths = (6, 29, 36, 29)
         columns = [nodes.colspec(colwidth=width) for width in widths]
         inner = nodes.tgroup("", *columns, head, body, cols=len(widths))
         return nodes.table("", inner, classes=["ledger", "colwidths-given"])
