@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from docutils import nodes
-from outputs import anchor
+from outputs import KINDS, anchor
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -183,7 +183,7 @@ def _row(claim: str, told: nodes.paragraph, row: Row | None) -> nodes.row:
     cell += nodes.Text(". ")
     cell += measured_link("", page=row.page, anchor=anchor(row.what), title=row.title)
     verdict = nodes.paragraph()
-    verdict += nodes.inline(text=row.verdict, classes=[f"verdict-{row.verdict.split()[0]}"])
+    verdict += nodes.inline(text=row.verdict, classes=[f"verdict-{KINDS[row.verdict]}"])
     if row.caveat:
         verdict += nodes.Text(f": {row.caveat}")
     return _cells(nodes.paragraph(text=claim), told, cell, verdict)

@@ -20,6 +20,9 @@ from cfgtoy.ledger import MIME
 _SCRIPT = re.compile(r'<script data-cfgtoy="(?P<key>[\w.-]+)">(?P<text>.*?)</script>', re.DOTALL)
 _STYLE = re.compile(r'<style data-cfgtoy="(?P<key>[\w.-]+)">(?P<text>.*?)</style>', re.DOTALL)
 
+KINDS = {"holds": "holds", "holds with a caveat": "caveat", "fails as stated": "fails"}
+"""A verdict's name in the style sheet."""
+
 
 def anchor(what: str) -> str:
     """The id on its page of the measurement of ``what``."""
@@ -44,7 +47,7 @@ class Outputs(MimeRenderPlugin):
 
 def measurement(found: dict[str, str]) -> nodes.Element:
     """A measured line: what, figure, verdict, and the caveat below."""
-    kind = {"holds": "holds", "holds with a caveat": "caveat"}.get(found["verdict"], "fails")
+    kind = KINDS[found["verdict"]]
     box = nodes.container(classes=["measured", f"measured-{kind}"], ids=[anchor(found["what"])])
     line = nodes.paragraph()
     line += nodes.inline(text=f"{found['what']}: ", classes=["measured-what"])

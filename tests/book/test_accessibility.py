@@ -16,7 +16,7 @@ AXE = str(files("axe_playwright_python") / "axe.min.js")
 def test_axe_finds_nothing_serious(page: Page, site: str, page_name: str, theme: str) -> None:
     page.emulate_media(color_scheme=theme)
     page.goto(f"{site}/{page_name}.html", wait_until="networkidle")
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
     page.add_script_tag(path=AXE)
     result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     found = [

@@ -34,12 +34,18 @@ def test_claim_is_measured(claim: str) -> None:
             assert row.caveat
 
 
+def plain(text: str) -> str:
+    """Without spaces, and with the quotation marks that one types."""
+    return "".join(text.translate(str.maketrans("“”‘’", "\"\"''")).replace("--", "–").split())
+
+
 def test_page_shows_every_row(html: Path) -> None:
     soup = BeautifulSoup((html / "back" / "ledger.html").read_text(encoding="utf-8"), "html.parser")
-    shown = [" ".join(row.get_text(" ").split()) for row in soup.select("table.ledger tbody tr")]
-    for row in tool("ledger_table").rows(BOOK):
-        expected = " ".join(f"{row.what}: {row.figure}".split())
-        assert any(expected.replace(" ", "") in line.replace(" ", "") for line in shown), expected
+    shown = [plain(row.get_text()) for row in soup.select("table.ledger tbody tr")]
+    found = tool("ledger_table").rows(BOOK)
+    assert len(shown) >= len(found)
+    for row in found:
+        assert any(plain(f"{row.what}: {row.figure}") in line for line in shown), row
 
 
 def test_measurements_are_named_once_a_page(chapter: Path) -> None:
