@@ -17,6 +17,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -65,7 +66,7 @@ def use_style() -> None:
             "axes.edgecolor": INK,
             "axes.labelcolor": INK,
             "axes.labelsize": 11,
-            "axes.prop_cycle": mpl.cycler(color=class_colors),
+            "axes.prop_cycle": cycler(color=class_colors),
             "axes.spines.right": False,
             "axes.spines.top": False,
             "axes.titlecolor": INK,
@@ -172,7 +173,7 @@ def density(
     p = torch.exp(values.double() - values.double().max()).reshape(n, n).numpy()  # highest is 1
     ranked = np.sort(p, axis=None)[::-1]
     held = np.cumsum(ranked) / ranked.sum()
-    levels = sorted({float(ranked[min(np.searchsorted(held, m), ranked.size - 1)]) for m in mass})
+    levels = sorted({float(ranked[min(int(np.searchsorted(held, m)), ranked.size - 1)]) for m in mass})
     if fill:
         for level in levels:  # one on another: no seams between them
             ax.contourf(xs, ys, p, levels=[level, 1.0 + 1e-9], colors=[(*to_rgb(color), 0.28)])

@@ -143,7 +143,9 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _radii(a: Tensor, k: int) -> Tensor:
     """Distance of each row to its k-th nearest other row, (n,)."""
-    nearest = [_distances(part, a).topk(k + 1, largest=False).values for part in a.split(_CHUNK)]  # itself first
+    nearest = [
+        _distances(part, a).topk(k + 1, largest=False).values for part in a.split(_CHUNK)
+    ]  # itself first
     return torch.cat(nearest)[:, k]
 
 
