@@ -97,3 +97,16 @@ def test_phone_does_not_scroll_sideways(page: Page, site: str, page_name: str) -
     }"""
     )
     assert not wide
+
+
+def test_search_finds_a_chapter(page: Page, site: str) -> None:
+    """The book's own search, which runs in the page."""
+    page.goto(f"{site}/search.html?q=hyperbolic+secant", wait_until="networkidle")
+    page.wait_for_selector("#search-results li a")
+    assert "background/" in str(page.locator("#search-results li a").first.get_attribute("href"))
+
+
+def test_address_of_the_folder_opens_the_book(page: Page, site: str) -> None:
+    page.goto(f"{site}/", wait_until="load")
+    page.wait_for_url("**/intro.html")
+    assert page.locator("article.bd-article h1").count() == 1
