@@ -85,6 +85,8 @@ class TrainConfig:
     """Of the network's arithmetic; weights and optimizer are float32 always."""
     compile: bool = True
     """Compile the network where there is CUDA."""
+    rank_timeout: float = 600.0
+    """Seconds that one process waits for the others before it gives up, so that torchrun can start all again."""
 
     init: Path | None = None
     """Start from these weights, with a fresh optimizer; their images count as trained."""
@@ -112,6 +114,8 @@ class TrainConfig:
         for name in ("p_uncond", "decay", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, takes a number in [0, 1]")
+        if not self.rank_timeout > 0:
+            raise ValueError(f"rank_timeout: got {self.rank_timeout}, takes a positive number of seconds")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: got {self.dropout}, takes a number in [0, 1)")
         if not self.lr > 0 or not self.lr_adam > 0:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import artifacts, guidance, samplers
@@ -221,7 +223,7 @@ def _rate(images: int, config: TrainConfig) -> float:
 class _Ranks:
     """This process among those of torchrun, or alone."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, timeout: float) -> None:
         self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
         self.device = torch.device(
             ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -231,7 +233,14 @@ class _Ranks:
             torch.cuda.set_device(self.device)
         self.started = self.world > 1 and not dist.is_initialized()
         if self.started:
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            patience = timedelta(seconds=timeout)
+            store, *_ = next(rendezvous("env://", self.rank, self.world, timeout=patience))
+            # torchrun may hand a restarted group the store of the one that died, stale addresses included
+            store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+            dist.init_process_group(
+                backend, store=store, rank=self.rank, world_size=self.world, timeout=patience
+            )
 
     @property
     def first(self) -> bool:
@@ -294,7 +303,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, data: ImageData | None = None) -> None:
         self.config = config
-        self.ranks = ranks = _Ranks(config.device)
+        self.ranks = ranks = _Ranks(config.device, config.rank_timeout)
         self.device = ranks.device
         share, left = divmod(config.batch, ranks.world * config.accumulate)
         if left or share < 1:

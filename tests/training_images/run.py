@@ -33,6 +33,7 @@ def tiny(out: Path, **options: object) -> TrainConfig:
     few = {
         "images": 320, "batch": 16, "warmup": 32, "dropout": 0.1, "checkpoint_every": 80, "log_every": 5,
         "progress": False, "device": "cpu", "weights": "float32", "decay": 0.0, "ema_halflife": 64,
+        "rank_timeout": 30.0,
     }  # fmt: skip
     return dataclasses.replace(preset("digits"), out=out, **(few | options))  # type: ignore[arg-type]
 
