@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from . import _checks, artifacts, guidance, samplers, schedules
+from ._ranks import Ranks, pick_device
 from .artifacts import ImageDenoiser
 from .datasets.resident import ImageData, load_images, to_uint8
 from .metrics import class_entropy, inception_score
@@ -43,6 +44,7 @@ __all__ = [
     "evaluate",
     "guide",
     "level_grid",
+    "pick_device",
     "sample_images",
     "sheet",
     "sweep_sheet",
@@ -402,38 +404,19 @@ class _Features:
     features: Tensor | None  # (n, d) float32, kept for precision and recall
 
 
-class _Group:
-    """The processes of a torchrun, or just this one."""
+class _Group(Ranks):
+    """The processes of a torchrun, which share out images and bring together what was found in them."""
 
-    def __init__(self, device: str) -> None:
-        self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-        self.device = pick_device(device)
-        self._started = False
-        if self.device.type == "cuda":
-            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.device.index or 0)))
-            torch.cuda.set_device(self.device)
-        if self.world > 1 and not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-            self._started = True
-
-    def gather(self, part: Tensor) -> Tensor:
+    def rows(self, part: Tensor) -> Tensor:
         """The rows (n_r, …) of all ranks, one rank after another, on every rank."""
-        if self.world == 1:
-            return part
-        sizes = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
-        torch.distributed.all_gather(sizes, torch.tensor([len(part)], device=self.device))
-        counts = [int(size) for size in sizes]
-        padded = torch.cat([part, part.new_zeros(max(counts) - len(part), *part.shape[1:])])
-        parts = [torch.empty_like(padded) for _ in counts]
-        torch.distributed.all_gather(parts, padded.contiguous())
-        return torch.cat([p[:count] for p, count in zip(parts, counts, strict=True)])
+        return torch.cat(self.gather(part))
 
     def moments(self, part: Moments) -> Moments:
         """The moments of all ranks together."""
-        n = self.gather(torch.tensor([part.n], device=self.device))
+        n = self.rows(torch.tensor([part.n], device=self.device))
         total = Moments(len(part.mean), self.device)
         for i, (mean, scatter) in enumerate(
-            zip(self.gather(part.mean[None]), self.gather(part.scatter[None]), strict=True)
+            zip(self.rows(part.mean[None]), self.rows(part.scatter[None]), strict=True)
         ):
             one = Moments(len(mean), self.device)
             one.n, one.mean, one.scatter = int(n[i]), mean, scatter
@@ -450,30 +433,10 @@ class _Group:
             if keep:
                 kept.append(f)
         assert moments is not None  # every process has a batch: checked at the start
-        features = self.gather(torch.cat(kept)) if keep else None
+        features = self.rows(torch.cat(kept)) if keep else None
         return _Features(
-            self.moments(moments), self.gather(torch.cat(probs)), self.gather(torch.cat(labels)), features
+            self.moments(moments), self.rows(torch.cat(probs)), self.rows(torch.cat(labels)), features
         )
-
-    def close(self) -> None:
-        if self._started:
-            torch.distributed.destroy_process_group()
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device called ``name``; ``auto`` is a GPU where there is one.
-
-    Raises:
-        ValueError: when there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device: got {name!r}, which is not here ({str(error).splitlines()[0]})") from error
-    return device
 
 
 def _real(group: _Group, extractor: Extractor, data: ImageData, batch: int, keep: bool) -> _Features:
@@ -501,7 +464,7 @@ def _generated(
         nonlocal seconds
         drawn = sample_images(
             settings, w, y, seed=config.seed, batch=config.batch, rank=group.rank, world=group.world,
-            progress=group.rank == 0,
+            progress=group.first,
         )  # fmt: skip
         while True:
             start = _now(group.device)
@@ -600,13 +563,13 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
         "k": config.k if config.precision_recall else None,
         "seed": config.seed,
         "batch": config.batch,
-        "gpus": group.world if group.device.type == "cuda" else 0,
+        "gpus": group.gpus,
         **provenance(group.device, command or f"cfgtoy.evaluation.evaluate({config})"),
         "minutes": 0.0,
         "results": [],
     }
     for path in (config.out, config.picture, config.save_reference):
-        if path is not None and group.rank == 0:
+        if path is not None and group.first:
             try_writing(path)
 
     truth, manifold, n, split = _reference(config, group, extractor, dataset, model.shape)
@@ -637,12 +600,12 @@ def _evaluate(config: EvalConfig, command: str | None, group: _Group, begin: flo
             {"w": w, **figures, "seconds_sampling": drawing, "seconds_measuring": seconds - drawing}
         )
         record["minutes"] = (time.perf_counter() - begin) / 60
-        if group.rank == 0:
+        if group.first:
             if config.out is not None:
                 text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
                 artifacts.write_atomically(config.out, text.encode())
             blocks.append(_rows(pictures))
-    if config.picture is not None and group.rank == 0:
+    if config.picture is not None and group.first:
         sweep_sheet(blocks, [f"w = {w:g}" for w in config.w], model.classes, scale=2).save(config.picture)
     return record
 
@@ -675,7 +638,7 @@ def _reference(
         return moments, None, meta["n"], meta["split"]
     data = load_images(dataset, config.reference, root=config.root, size=shape[1], channels=shape[0])
     found = _real(group, extractor, data, config.batch, config.precision_recall)
-    if config.save_reference is not None and group.rank == 0:
+    if config.save_reference is not None and group.first:
         meta = {
             "role": "reference", "dataset": dataset, "split": config.reference, "n": len(data),
             "extractor": extractor.name, "extractor_sha256": extractor.sha256,

@@ -19,18 +19,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import artifacts, guidance, samplers
+from .._ranks import Ranks
 from ..datasets.resident import ImageData, ResidentBatches, load_images, to_float, to_uint8
 from ..evaluation import provenance, sheet
 from ..nets.evaluator import Evaluator
@@ -217,53 +215,7 @@ def _rate(images: int, config: TrainConfig) -> float:
     return max(0.0, min(up, down))
 
 
-# -- processes -------------------------------------------------------------------------------------
-
-
-class _Ranks:
-    """This process among those of torchrun, or alone."""
-
-    def __init__(self, device: str, timeout: float) -> None:
-        self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-        self.device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        )
-        if self.device.type == "cuda":
-            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.device.index or 0)))
-            torch.cuda.set_device(self.device)
-        self.started = self.world > 1 and not dist.is_initialized()
-        if self.started:
-            backend = "nccl" if self.device.type == "cuda" else "gloo"
-            patience = timedelta(seconds=timeout)
-            store, *_ = next(rendezvous("env://", self.rank, self.world, timeout=patience))
-            # torchrun may hand a restarted group the store of the one that died, stale addresses included
-            store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-            dist.init_process_group(
-                backend, store=store, rank=self.rank, world_size=self.world, timeout=patience
-            )
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-    def sum(self, values: Tensor) -> Tensor:
-        """The sum over all ranks, in place."""
-        if self.world > 1:
-            dist.all_reduce(values)
-        return values
-
-    def gather(self, value: Tensor) -> list[Tensor]:
-        """The byte tensors of all ranks, in order, on the CPU."""
-        if self.world == 1:
-            return [value]
-        mine = value.to(self.device)
-        parts = [torch.empty_like(mine) for _ in range(self.world)]
-        dist.all_gather(parts, mine)
-        return [part.cpu() for part in parts]
-
-    def close(self) -> None:
-        if self.started and dist.is_initialized():
-            dist.destroy_process_group()
+# -- the run ---------------------------------------------------------------------------------------
 
 
 class _StopRequest:
@@ -286,9 +238,6 @@ class _StopRequest:
             signal.signal(signal.SIGTERM, self._old)
 
 
-# -- the run ---------------------------------------------------------------------------------------
-
-
 class Trainer:
     """A run in progress: everything that a checkpoint holds, and the loop over it.
 
@@ -303,7 +252,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, data: ImageData | None = None) -> None:
         self.config = config
-        self.ranks = ranks = _Ranks(config.device, config.rank_timeout)
+        self.ranks = ranks = Ranks(config.device, config.rank_timeout)
         self.device = ranks.device
         share, left = divmod(config.batch, ranks.world * config.accumulate)
         if left or share < 1:
@@ -576,7 +525,7 @@ class Trainer:
             self.grid(self.config.out / "grid.png")
             figures = self.task.report(self.ema.net)
             made_by = provenance(self.device, _command()) | {
-                "seed": self.config.seed, "minutes": round(self.seconds / 60, 2), "gpus": self.ranks.world,
+                "seed": self.config.seed, "minutes": round(self.seconds / 60, 2), "gpus": self.ranks.gpus,
                 "images": self.images + self.earlier.get("images", 0), "steps": self.step, **figures,
                 "config": self._public_config(),
             }  # fmt: skip
@@ -588,8 +537,7 @@ class Trainer:
             }
             artifacts.save(path, tensors, self.task.meta | {"made_by": made_by})
             journal.event(weights=path.name, step=self.step, images=self.images, **figures)
-        if self.ranks.world > 1:
-            dist.barrier()
+        self.ranks.barrier()
         return path
 
 

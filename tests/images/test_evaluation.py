@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 
@@ -401,26 +402,43 @@ def test_an_unwritable_place_is_known_before_the_work(tmp_path, monkeypatch):
         evaluate(EvalConfig(**TINY, out=tmp_path / "file" / "r.json"))
 
 
-def test_two_processes_find_what_one_finds(tmp_path, weights):
-    """torchrun with two processes on gloo: same samples, same figures."""
+def test_two_processes_find_what_one_finds_though_one_is_killed(tmp_path):
+    """torchrun with two processes on gloo, restarted once: same samples, same figures."""
     program = (
-        "from cfgtoy.evaluation import *; from pathlib import Path; import sys\n"
-        "evaluate(EvalConfig(model='digits', n=50, batch=8, w=(1.0,), sampling=Sampling(steps=2), device='cpu', "
-        "out=Path(sys.argv[1])))\n"
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from cfgtoy import evaluation\n"
+        "first = os.environ['TORCHELASTIC_RESTART_COUNT'] == '0'\n"
+        "if first and os.environ['RANK'] == '1':\n"
+        "    evaluation._generated = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "evaluation.evaluate(evaluation.EvalConfig(\n"
+        "    model='digits', n=50, batch=8, w=(1.0,), sampling=evaluation.Sampling(steps=2), device='cpu',\n"
+        "    out=Path(sys.argv[1])))\n"
+        "assert not first\n"
     )
     script = tmp_path / "run.py"
     script.write_text(program)
-    environment = os.environ | {artifacts.ENVIRONMENT: str(weights), "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run(
-        [*torchrun, script, tmp_path / "2.json"],
-        env=environment, check=True, capture_output=True, timeout=120,
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    torchrun = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2",
+        "--master-addr=127.0.0.1", f"--master-port={port}", "--monitor-interval=0.1",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [*torchrun, script, tmp_path / "2.json"], env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
-    subprocess.run([sys.executable, script, tmp_path / "1.json"], env=environment, check=True, timeout=120)
-    one, two = (json.loads((tmp_path / f"{k}.json").read_text())["results"][0] for k in (1, 2))
-    for key in one:
+    assert done.returncode == 0, done.stderr
+    assert "exitcode: -9" in done.stderr or "Signal 9" in done.stderr
+    two = json.loads((tmp_path / "2.json").read_text())
+    one = evaluate(
+        EvalConfig(model="digits", n=50, batch=8, w=(1.0,), sampling=Sampling(steps=2), device="cpu")
+    )
+    assert two["gpus"] == one["gpus"] == 0
+    for key, figure in one["results"][0].items():
         if not key.startswith("seconds"):
-            assert one[key] == pytest.approx(two[key], rel=1e-5), key
+            assert figure == pytest.approx(two["results"][0][key], rel=1e-5), key
 
 
 def test_the_record_names_its_commit(monkeypatch, tmp_path):

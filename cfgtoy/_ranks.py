@@ -1,0 +1,99 @@
+"""The processes that torchrun started, or this one alone."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+__all__ = ["Ranks", "pick_device"]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device called ``name``; ``auto`` is a GPU where there is one.
+
+    Raises:
+        ValueError: when there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device: got {name!r}, which is not here ({str(error).splitlines()[0]})") from error
+    return device
+
+
+class Ranks:
+    """This process among those of torchrun: each has a GPU of its own where there are GPUs.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``auto``.
+        timeout: seconds that one process waits for the others before it gives up.
+
+    Attributes:
+        world, rank: the number of processes, and that of this one.
+        device: where this one works.
+
+    Raises:
+        ValueError: as :func:`pick_device`.
+    """
+
+    def __init__(self, device: str, timeout: float = 600.0) -> None:
+        self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        self.device = pick_device(device)
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.device.index or 0)))
+            torch.cuda.set_device(self.device)
+        self._started = self.world > 1 and not dist.is_initialized()
+        if self._started:
+            patience = timedelta(seconds=timeout)
+            store, *_ = next(rendezvous("env://", self.rank, self.world, timeout=patience))
+            # torchrun may hand a restarted group the store of the one that died, stale addresses included
+            store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+            dist.init_process_group(
+                "nccl" if self.device.type == "cuda" else "gloo",
+                store=store, rank=self.rank, world_size=self.world, timeout=patience,
+            )  # fmt: skip
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def gpus(self) -> int:
+        """GPUs at work, over all processes."""
+        return self.world if self.device.type == "cuda" else 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, part: Tensor) -> list[Tensor]:
+        """The tensors of all ranks, in order, on this rank's device; they may differ in their number of rows."""
+        if self.world == 1:
+            return [part]
+        part = part.to(self.device)
+        sizes = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
+        dist.all_gather(sizes, torch.tensor([len(part)], device=self.device))
+        counts = [int(size) for size in sizes]
+        padded = torch.cat([part, part.new_zeros(max(counts) - len(part), *part.shape[1:])])
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded.contiguous())
+        return [one[:count] for one, count in zip(parts, counts, strict=True)]
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.world > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        if self._started and dist.is_initialized():
+            dist.destroy_process_group()
