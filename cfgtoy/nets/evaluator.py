@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ._sized import Sized
+
 __all__ = ["Evaluator"]
 
 
@@ -36,7 +38,7 @@ class _Residual(nn.Module):
         return x + self.layers(x)
 
 
-class Evaluator(nn.Module):
+class Evaluator(Sized):
     """Clean images x in [−1, 1], (b, c, h, w) -> logits (b, num_classes).
 
     Args:
@@ -63,7 +65,7 @@ class Evaluator(nn.Module):
         channels, residuals = tuple(channels), tuple(residuals)
         if len(channels) != len(residuals) + 1:
             raise ValueError(f"residuals: got {residuals} for channels {channels}, takes one number a level")
-        self.args: dict[str, Any] = {
+        self.args = {
             "in_channels": in_channels,
             "num_classes": num_classes,
             "channels": channels,
@@ -76,17 +78,6 @@ class Evaluator(nn.Module):
             self.levels.append(_Residual(*(_ConvNorm(c_out, c_out) for _ in range(count))))
         self.classifier = nn.Linear(channels[-1], num_classes, bias=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @classmethod
-    def preset(cls, name: str, **overrides: Any) -> Evaluator:
-        """The network of a named size, ``"digits"`` or ``"cifar"``, with some arguments replaced.
-
-        Raises:
-            ValueError: an unknown name.
-        """
-        if name not in cls.presets:
-            raise ValueError(f"name: got {name!r}, takes one of {', '.join(cls.presets)}")
-        return cls(**{**cls.presets[name], **overrides})
 
     def features(self, x: Tensor) -> Tensor:
         """The last level, averaged over the image: (b, channels[-1]) in float32."""

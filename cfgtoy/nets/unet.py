@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ._sized import Sized
 
 __all__ = ["NoisyClassifier", "UNet"]
 
@@ -178,8 +180,55 @@ class Encoder(nn.Module):
         return self.middle(h, c), skips
 
 
-class UNet(nn.Module):
-    """The U-Net: (z, λ, y) -> a tensor of the shape of z.
+_DIGITS: dict[str, Any] = {
+    "in_channels": 1, "image_size": 8, "channels": (32, 64), "blocks": (1, 1), "attention": (4,), "head": 32
+}  # fmt: skip
+
+
+class Size(TypedDict, total=False):
+    """The arguments of :class:`UNet` and :class:`NoisyClassifier`."""
+
+    in_channels: int
+    image_size: int
+    num_classes: int
+    channels: Sequence[int]
+    blocks: Sequence[int]
+    attention: Sequence[int]
+    cond: int
+    head: int
+    dropout: float
+
+
+class _Down(Sized):
+    """What both networks begin with: the conditioning, on classes too where ``labels``, and the way down."""
+
+    def __init__(
+        self,
+        labels: bool,
+        *,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        attention: Sequence[int],
+        cond: int,
+        head: int,
+        in_channels: int = 3,
+        image_size: int = 32,
+        num_classes: int = 10,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels, blocks, attention = tuple(channels), tuple(blocks), tuple(attention)
+        self.args = {
+            "in_channels": in_channels, "image_size": image_size, "num_classes": num_classes,
+            "channels": channels, "blocks": blocks, "attention": attention,
+            "cond": cond, "head": head, "dropout": dropout,
+        }  # fmt: skip
+        self.conditioning = Conditioning(cond, num_classes if labels else None)
+        self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)
+
+
+class UNet(_Down):
+    """The U-Net: (z, λ, y) -> a tensor of the shape of z. What is not given is that of the size ``cifar``.
 
     Args:
         in_channels: channels of an image.
@@ -197,15 +246,7 @@ class UNet(nn.Module):
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "digits": {
-            "in_channels": 1,
-            "image_size": 8,
-            "channels": (32, 64),
-            "blocks": (1, 1),
-            "attention": (4,),
-            "cond": 128,
-            "head": 32,
-        },
+        "digits": _DIGITS | {"cond": 128},
         "cifar": {
             "channels": (128, 256, 256),
             "blocks": (1, 2, 3),
@@ -222,53 +263,24 @@ class UNet(nn.Module):
         },
     }
 
-    def __init__(
-        self,
-        *,
-        in_channels: int = 3,
-        image_size: int = 32,
-        num_classes: int = 10,
-        channels: Sequence[int] = (128, 256, 256),
-        blocks: Sequence[int] = (1, 2, 3),
-        attention: Sequence[int] = (16,),
-        cond: int = 256,
-        head: int = 64,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        channels, blocks, attention = tuple(channels), tuple(blocks), tuple(attention)
-        self.args: dict[str, Any] = {
-            "in_channels": in_channels, "image_size": image_size, "num_classes": num_classes,
-            "channels": channels, "blocks": blocks, "attention": attention,
-            "cond": cond, "head": head, "dropout": dropout,
-        }  # fmt: skip
-        self.conditioning = Conditioning(cond, num_classes)
-        self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)
+    def __init__(self, **size: Unpack[Size]) -> None:
+        super().__init__(True, **{**self.presets["cifar"], **size})
+        channels, blocks, attention = self.args["channels"], self.args["blocks"], self.args["attention"]
+        cond, head, dropout = self.args["cond"], self.args["head"], self.args["dropout"]
         self.merges, self.ups, self.levels = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        c, size = channels[-1], image_size >> (len(channels) - 1)
+        c, resolution = channels[-1], self.args["image_size"] >> (len(channels) - 1)
         for width, count in reversed(list(zip(channels, blocks, strict=True))):
             self.ups.append(conv(c, width, 1) if c != width else nn.Identity())
             c = width
             self.merges.append(nn.ModuleList(conv(c, c, 1) for _ in range(count)))
             self.levels.append(
                 nn.ModuleList(
-                    Block(c, c, cond, dropout, size in attention and i == 0, head) for i in range(count)
+                    Block(c, c, cond, dropout, resolution in attention and i == 0, head) for i in range(count)
                 )
             )
-            size *= 2
-        self.last = conv(c, in_channels, bias=True, zero=True)
+            resolution *= 2
+        self.last = conv(c, self.args["in_channels"], bias=True, zero=True)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @classmethod
-    def preset(cls, name: str, **overrides: Any) -> UNet:
-        """The network of a named size, ``"digits"``, ``"cifar"`` or ``"wide"``, with some arguments replaced.
-
-        Raises:
-            ValueError: an unknown name.
-        """
-        if name not in cls.presets:
-            raise ValueError(f"name: got {name!r}, takes one of {', '.join(cls.presets)}")
-        return cls(**{**cls.presets[name], **overrides})
 
     def forward(self, z: Tensor, logsnr: Tensor, y: Tensor) -> Tensor:
         """z (b, c, h, w) · logsnr (b,) · y (b,) int64 with −1 for ∅ -> (b, c, h, w) in float32."""
@@ -283,7 +295,7 @@ class UNet(nn.Module):
         return self.last(F.silu(rms_norm(h))).float()
 
 
-class NoisyClassifier(nn.Module):
+class NoisyClassifier(_Down):
     """The way down of the U-Net and average pooling: (z, λ) -> logits of p(c | z_λ).
 
     Args: as those of :class:`UNet`.
@@ -295,15 +307,7 @@ class NoisyClassifier(nn.Module):
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "digits": {
-            "in_channels": 1,
-            "image_size": 8,
-            "channels": (32, 64),
-            "blocks": (1, 1),
-            "attention": (4,),
-            "cond": 64,
-            "head": 32,
-        },
+        "digits": _DIGITS | {"cond": 64},
         "cifar": {
             "channels": (64, 128, 256),
             "blocks": (2, 2, 1),
@@ -313,41 +317,10 @@ class NoisyClassifier(nn.Module):
         },
     }
 
-    def __init__(
-        self,
-        *,
-        in_channels: int = 3,
-        image_size: int = 32,
-        num_classes: int = 10,
-        channels: Sequence[int] = (64, 128, 256),
-        blocks: Sequence[int] = (2, 2, 1),
-        attention: Sequence[int] = (16,),
-        cond: int = 128,
-        head: int = 64,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        channels, blocks, attention = tuple(channels), tuple(blocks), tuple(attention)
-        self.args: dict[str, Any] = {
-            "in_channels": in_channels, "image_size": image_size, "num_classes": num_classes,
-            "channels": channels, "blocks": blocks, "attention": attention,
-            "cond": cond, "head": head, "dropout": dropout,
-        }  # fmt: skip
-        self.conditioning = Conditioning(cond, None)
-        self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)
-        self.head = nn.Linear(channels[-1], num_classes)
+    def __init__(self, **size: Unpack[Size]) -> None:
+        super().__init__(False, **{**self.presets["cifar"], **size})
+        self.head = nn.Linear(self.args["channels"][-1], self.args["num_classes"])
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @classmethod
-    def preset(cls, name: str, **overrides: Any) -> NoisyClassifier:
-        """The network of a named size, ``"digits"`` or ``"cifar"``, with some arguments replaced.
-
-        Raises:
-            ValueError: an unknown name.
-        """
-        if name not in cls.presets:
-            raise ValueError(f"name: got {name!r}, takes one of {', '.join(cls.presets)}")
-        return cls(**{**cls.presets[name], **overrides})
 
     def forward(self, z: Tensor, logsnr: Tensor) -> Tensor:
         """z (b, c, h, w) · logsnr (b,) -> logits (b, num_classes) in float32."""

@@ -45,6 +45,22 @@ def test_every_file_is_whole_and_says_who_made_it(name):
     assert "/tmp/" not in text
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        name for name, entry in ENTRIES.items()
+        if entry.get("role") in ("denoiser", "noisy_classifier", "evaluator")
+    ],
+)  # fmt: skip
+def test_weights_load_to_the_bit(name):
+    role = ENTRIES[name]["role"]
+    net, artifact = artifacts.load_net(name, role)
+    state = net.state_dict()
+    assert state.keys() == artifact.tensors.keys()
+    for key, tensor in artifact.tensors.items():
+        assert torch.equal(state[key], tensor.to(state[key].dtype)), key
+
+
 def test_all_together_stay_below_60_megabytes():
     assert sum(path.stat().st_size for path in DATA.glob("*") if path.is_file()) <= 60e6
 
