@@ -13,6 +13,7 @@ from . import _checks
 from .mixture import GaussianMixture
 from .process import diffuse
 from .schedules import Cosine, Schedule
+from .training.descent import descend
 
 __all__ = ["ExactClassifier", "Record", "fit"]
 
@@ -83,14 +84,11 @@ def fit(
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     net.train()
-    for step in range(1, steps + 1):
+
+    def loss() -> Tensor:
         x, y = batch(batch_size, generator)
         lam = schedule.sample(len(x), generator, stratified=True, dtype=x.dtype)
-        loss = F.nll_loss(net(diffuse(x, lam, generator=generator), lam), y)
-        optimizer.zero_grad()
-        loss.backward()
-        if (step % 100 == 0 or step == steps) and not bool(loss.isfinite()):
-            raise ValueError(f"loss: got {loss.item()} at step {step}, takes finite numbers; lower lr")
-        optimizer.step()
-        rate.step()
-        yield Record(step, loss.detach())
+        return F.nll_loss(net(diffuse(x, lam, generator=generator), lam), y)
+
+    for step, value in descend(loss, optimizer, rate, steps=steps):
+        yield Record(step, value)

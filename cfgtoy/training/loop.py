@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from .. import _checks
 from ..prediction import Kind, NetDenoiser
 from ..schedules import Cosine, Schedule
+from .descent import descend
 from .objective import EMA, diffusion_loss
 
 __all__ = ["Record", "fit"]
@@ -90,17 +91,14 @@ def fit(
         final_div_factor=1e3,
     )
     net.train()
-    for step in range(1, steps + 1):
+
+    def loss() -> Tensor:
         x, y = batch(batch_size, generator)
-        loss = diffusion_loss(
+        return diffusion_loss(
             denoiser, x, y, schedule=schedule, p_uncond=p_uncond, target=target or kind,
             weighting=weighting, generator=generator,
         ).mean()  # fmt: skip
-        optimizer.zero_grad()
-        loss.backward()
-        if (step % 100 == 0 or step == steps) and not bool(loss.isfinite()):
-            raise ValueError(f"loss: got {loss.item()} at step {step}, takes finite numbers; lower lr")
-        optimizer.step()
-        rate.step()
+
+    for step, value in descend(loss, optimizer, rate, steps=steps):
         ema.update()
-        yield Record(step, loss.detach(), ema)
+        yield Record(step, value, ema)
