@@ -1,8 +1,8 @@
 """Weights in files: safetensors with a few lines of JSON that say how to rebuild the network.
 
 ``data/manifest.json`` lists the files that ship with the project, each with its SHA-256; loading one by
-name checks it. The files are too heavy for the wheel: they are looked for in the folder that ``CFGTOY_DATA``
-names, else in ``data/`` of the checkout. Any other ``.safetensors`` file loads by its path. Nothing is ever
+name checks it. They are looked for in the folder that ``CFGTOY_DATA`` names, else in ``data/`` of the checkout, else
+in the installed package, which carries a copy. Any other ``.safetensors`` file loads by its path. Nothing is ever
 unpickled.
 """
 
@@ -177,17 +177,28 @@ def _find(name: str | Path) -> tuple[Path, str | None]:
 def data_folder() -> Path:
     """The folder of the shipped weights and results.
 
+    It is what the environment variable ``CFGTOY_DATA`` names; else ``data/`` of the checkout that this code lies in;
+    else ``data/`` in the installed package.
+
     Raises:
-        FileNotFoundError: when ``CFGTOY_DATA`` is not set and this is no checkout of the project.
+        FileNotFoundError: when ``CFGTOY_DATA`` names no folder, or the package came without its data.
     """
-    named = os.environ.get(ENVIRONMENT)
-    folder = Path(named).expanduser() if named else Path(__file__).resolve().parent.parent / "data"
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder}: no such folder; the trained weights lie in data/ of a checkout of the project and are "
-            f"not in the wheel. Set {ENVIRONMENT} to such a data/ folder, or give the path of a file"
-        )
-    return folder
+    if named := os.environ.get(ENVIRONMENT):
+        folder = Path(named).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"{folder}: no such folder; {ENVIRONMENT} takes a copy of the project's data/"
+            )
+        return folder
+    package = Path(__file__).resolve().parent
+    places = (package.parent / "data", package / "data")
+    for folder in places:
+        if (folder / MANIFEST).is_file():  # site-packages may hold a data/ of somebody else's
+            return folder
+    raise FileNotFoundError(
+        f"no shipped weights in {' or '.join(map(str, places))}; set {ENVIRONMENT} to a copy of the project's data/, "
+        "or give the path of a file"
+    )
 
 
 def manifest(folder: str | Path | None = None) -> dict[str, dict[str, Any]]:

@@ -154,8 +154,24 @@ def test_missing_things_are_named(data, monkeypatch):
     with pytest.raises(FileNotFoundError, match="file is missing"):
         artifacts.load("mine")
     monkeypatch.setenv(artifacts.ENVIRONMENT, str(data / "nowhere"))
-    with pytest.raises(FileNotFoundError, match="not in the wheel"):
+    with pytest.raises(FileNotFoundError, match=artifacts.ENVIRONMENT):
         artifacts.load("mine")
+
+
+def test_the_data_lie_in_the_checkout_or_in_the_package(data, tmp_path, monkeypatch):
+    monkeypatch.delenv(artifacts.ENVIRONMENT)
+    package = tmp_path / "site-packages" / "cfgtoy"
+    (package / "data").mkdir(parents=True)
+    (package.parent / "data").mkdir()  # somebody else's
+    monkeypatch.setattr(artifacts, "__file__", str(package / "artifacts.py"))
+    with pytest.raises(FileNotFoundError, match="no shipped weights"):
+        artifacts.load("mine")
+    (package / "data" / artifacts.MANIFEST).write_text("{}")
+    assert artifacts.data_folder() == package / "data"
+    (package.parent / "data" / artifacts.MANIFEST).write_text("{}")  # a checkout: its own come first
+    assert artifacts.data_folder() == package.parent / "data"
+    monkeypatch.setenv(artifacts.ENVIRONMENT, str(data))
+    assert artifacts.data_folder() == data
 
 
 @pytest.mark.parametrize(
