@@ -21,14 +21,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def copy_book(chapter: Path, folder: Path) -> None:
-    """A book of the landing page, one chapter and the back matter in ``folder``, beside links to the rest."""
+    """A book of one chapter and the back matter in ``folder``, beside links to the rest."""
     for name in ("cfgtoy", "data", "requirements.txt", "_config.yml"):
         if (ROOT / name).exists() and not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
     book = folder / "book"
     shutil.rmtree(book, ignore_errors=True)
     book.mkdir()
-    for name in ("_ext", "_assets", "back", "intro.md", "claims.yml", "references.bib"):
+    (book / "intro.md").write_text("# Preview\n", encoding="utf-8")  # the front page needs all chapters
+    for name in ("_ext", "_assets", "back", "claims.yml", "references.bib"):
         source = ROOT / "book" / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, book / name)
     page = chapter.relative_to(ROOT / "book") if chapter.is_relative_to(ROOT / "book") else Path(chapter.name)

@@ -7,7 +7,7 @@ measurement in its output (`cfgtoy.ledger.measured`) gives the rows of those cla
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,26 @@ from sphinx.util.docutils import SphinxDirective
 
 from cfgtoy.ledger import MIME
 
+IMAGES = ("digits", "CIFAR-10")
+"""What the part on images measures on."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement of one claim; ``page`` is the chapter's name without its suffix."""
+    """One measurement of one claim.
+
+    Attributes:
+        claim: Its id.
+        page: The chapter's name without its suffix.
+        title: The chapter's title.
+        on: What it was measured on: ``"mixtures"``, ``"digits"``, ``"CIFAR-10"`` or ``"the paper's tables"``.
+        what: The quantity, in words; then the figure, the verdict and its caveat.
+    """
 
     claim: str
     page: str
     title: str
+    on: str
     what: str
     figure: str
     verdict: str
@@ -86,8 +98,49 @@ def rows(book: Path) -> list[Row]:
             measured = [o["data"][MIME] for o in cell.get("outputs", []) if MIME in o.get("data", {})]
             if claims and not measured:
                 raise ValueError(f"{page}, cell {cell['id']}: names claims but has no measured output")
-            found += [Row(c, page, _title(notebook), **m) for c in claims for m in measured]
+            on = cell["metadata"].get("cfgtoy", {}).get("on")
+            found += [
+                Row(c, page, _title(notebook), on or measured_on(page, m["what"]), **m)
+                for c in claims
+                for m in measured
+            ]
     return found
+
+
+def measured_on(page: str, what: str) -> str:
+    """What a measurement is about, where its cell does not say so in ``{"cfgtoy": {"on": "digits"}}``.
+
+    The words decide; where they name no data, the chapter does: mixtures outside of the part on images.
+    """
+    named = {"digit": "digits", "cifar": "CIFAR-10", "the paper": "the paper's tables"}
+    images = page.startswith("images/")
+    for text in (what.lower(), Path(page).name):
+        for word, on in named.items():
+            if word in text and (images or on not in ("digits", "CIFAR-10")):
+                return on
+    return "CIFAR-10" if images else "mixtures"
+
+
+def kinds(found: Sequence[Row]) -> dict[str, str]:
+    """The hardest verdict of some rows, for each thing that they were measured on."""
+    order = list(KINDS)
+    verdicts: dict[str, str] = {}
+    for row in found:
+        verdicts[row.on] = max(verdicts.get(row.on, order[0]), row.verdict, key=order.index)
+    return verdicts
+
+
+def differing(found: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each claim whose verdict on some images is not the one on mixtures."""
+    out = {}
+    for claim in dict.fromkeys(row.claim for row in found):
+        mine = [row for row in found if row.claim == claim]
+        verdicts = kinds(mine)
+        if {verdict for on, verdict in verdicts.items() if on in IMAGES} - {verdicts.get("mixtures")} and (
+            "mixtures" in verdicts
+        ):
+            out[claim] = mine
+    return out
 
 
 def _title(notebook: dict[str, Any]) -> str:
@@ -119,6 +172,7 @@ class Ledger(Collected):
 
     def run(self) -> list[nodes.Node]:
         book, found = self.collect()
+        differ = differing(found)
         by_claim: dict[str, list[Row]] = {}
         for row in found:
             by_claim.setdefault(row.claim, []).append(row)
@@ -126,7 +180,7 @@ class Ledger(Collected):
         for group in groups(book):
             section = nodes.section(ids=[f"claims-{group.letter.lower()}"])
             section += nodes.title(text=f"{group.letter}. {group.title}")
-            section += self.table(group, by_claim)
+            section += self.table(group, by_claim, differ)
             out.append(section)
         return out
 
@@ -134,19 +188,67 @@ class Ledger(Collected):
         """A claim's words, in which mathematics may stand between dollars."""
         return nodes.paragraph("", "", *self.parse_inline(text)[0])
 
-    def table(self, group: Group, by_claim: dict[str, list[Row]]) -> nodes.table:
+    def table(
+        self, group: Group, by_claim: dict[str, list[Row]], differ: dict[str, list[Row]]
+    ) -> nodes.table:
         body = nodes.tbody()
         for claim, text in group.claims.items():
             for number, row in enumerate(by_claim.get(claim, []) or [None]):
-                told, ident = (text, claim) if number == 0 else ("", "")
-                body += _row(ident, self.prose(told), row)
-        head = nodes.thead(
-            "", _cells(*(nodes.paragraph(text=t) for t in ("", "Told", "Measured", "Verdict")))
-        )
-        widths = (6, 29, 36, 29)
-        columns = [nodes.colspec(colwidth=width) for width in widths]
-        inner = nodes.tgroup("", *columns, head, body, cols=len(widths))
-        return nodes.table("", inner, classes=["ledger", "colwidths-given"])
+                told = self.prose(text) if number == 0 else nodes.paragraph()
+                if number == 0 and claim in differ:
+                    told += nodes.Text(" ")
+                    told += nodes.reference(
+                        text="Images say otherwise.",
+                        refid=f"differs-{claim.lower()}",
+                        internal=True,
+                        classes=["differs"],
+                    )
+                body += _row(claim if number == 0 else "", told, row)
+        return _table(("", "Told", "Measured", "On", "Verdict"), (6, 27, 33, 10, 24), body)
+
+
+class Differences(Collected):
+    """``{ledger-differences}``: each claim whose verdict on images is not that on mixtures, and where to read why."""
+
+    def run(self) -> list[nodes.Node]:
+        book, found = self.collect()
+        told = {claim: text for group in groups(book) for claim, text in group.claims.items()}
+        out = nodes.definition_list()
+        for claim, mine in differing(found).items():
+            term = nodes.term(
+                "", f"{claim}. ", *self.parse_inline(told[claim])[0], ids=[f"differs-{claim.lower()}"]
+            )
+            lines = nodes.bullet_list()
+            for on, verdict in kinds(mine).items():
+                line = nodes.paragraph("", f"On {on}: ")
+                line += nodes.inline(text=verdict, classes=[f"verdict-{KINDS[verdict]}"])
+                for row in (row for row in mine if (row.on, row.verdict) == (on, verdict)):
+                    line += nodes.Text(f", {row.caveat}: " if row.caveat else ": ")
+                    line += measured_link("", page=row.page, anchor=anchor(row.what), title=row.title)
+                lines += nodes.list_item("", line)
+            out += nodes.definition_list_item("", term, nodes.definition("", lines))
+        if not out.children:
+            return [nodes.paragraph(text="None: where images were measured, they say what the mixtures say.")]
+        return [out]
+
+
+class Summary(Collected):
+    """``{ledger-summary}``: how many statements, measurements and verdicts, for each thing measured on."""
+
+    def run(self) -> list[nodes.Node]:
+        book, found = self.collect()
+        body = nodes.tbody()
+        for on in dict.fromkeys(row.on for row in found):
+            mine = [row for row in found if row.on == on]
+            counts = [sum(row.verdict == verdict for row in mine) for verdict in KINDS]
+            cells = (on, len({row.claim for row in mine}), *counts)
+            body += _cells(*(nodes.paragraph(text=str(cell)) for cell in cells))
+        told = sum(len(group.claims) for group in groups(book))
+        total = nodes.paragraph(text=f"{told} statements and questions, {len(found)} measurements.")
+        return [
+            total,
+            _table(("Measured on", "Statements", *KINDS), (24, 16, 16, 22, 22), body, "ledger-summary"),
+        ]
 
 
 class MeasuredIn(Collected):
@@ -163,22 +265,21 @@ class MeasuredIn(Collected):
         for row in (row for row in found if row.claim == claim):
             out += nodes.Text("See it measured: " if not out.children else "; ")
             out += measured_link("", page=row.page, anchor=anchor(row.what), title=row.title)
-            out += nodes.Text(f" ({row.what})")
+            out += nodes.Text(f" ({row.what}; {row.on})" if row.on in IMAGES else f" ({row.what})")
         return [out] if out.children else []
 
 
 class measured_link(nodes.Element):
-    """A link to a measurement on another page, resolved when all pages are known."""
+    """A link to a page, or to a place on it such as a measurement, resolved when all pages are known."""
 
 
 def _row(claim: str, told: nodes.paragraph, row: Row | None) -> nodes.row:
-    cell = nodes.paragraph()
+    ident = nodes.paragraph(text=claim)
     if row is None:
         return _cells(
-            nodes.paragraph(text=claim), told, nodes.paragraph(text="not measured yet"),
-            nodes.paragraph(),
-        )  # fmt: skip
-    cell += nodes.Text(f"{row.what}: ")
+            ident, told, nodes.paragraph(text="not measured yet"), nodes.paragraph(), nodes.paragraph()
+        )
+    cell = nodes.paragraph("", f"{row.what}: ")
     cell += nodes.strong(text=row.figure)
     cell += nodes.Text(". ")
     cell += measured_link("", page=row.page, anchor=anchor(row.what), title=row.title)
@@ -186,7 +287,16 @@ def _row(claim: str, told: nodes.paragraph, row: Row | None) -> nodes.row:
     verdict += nodes.inline(text=row.verdict, classes=[f"verdict-{KINDS[row.verdict]}"])
     if row.caveat:
         verdict += nodes.Text(f": {row.caveat}")
-    return _cells(nodes.paragraph(text=claim), told, cell, verdict)
+    return _cells(ident, told, cell, nodes.paragraph(text=row.on, classes=["measured-on"]), verdict)
+
+
+def _table(
+    heads: Sequence[str], widths: Sequence[int], body: nodes.tbody, kind: str = "ledger"
+) -> nodes.table:
+    head = nodes.thead("", _cells(*(nodes.paragraph(text=text) for text in heads)))
+    columns = [nodes.colspec(colwidth=width) for width in widths]
+    inner = nodes.tgroup("", *columns, head, body, cols=len(widths))
+    return nodes.table("", inner, classes=[kind, "colwidths-given"])
 
 
 def _cells(*content: nodes.Node) -> nodes.row:
@@ -198,12 +308,16 @@ def _cells(*content: nodes.Node) -> nodes.row:
 
 def resolve(app: Sphinx, doctree: nodes.document, page: str) -> None:
     for link in list(doctree.findall(measured_link)):
-        uri = f"{app.builder.get_relative_uri(page, link['page'])}#{link['anchor']}"
+        uri = app.builder.get_relative_uri(page, link["page"])
+        if link["anchor"]:
+            uri += f"#{link['anchor']}"
         link.replace_self(nodes.reference(text=link["title"], refuri=uri, internal=True))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("ledger", Ledger)
+    app.add_directive("ledger-differences", Differences)
+    app.add_directive("ledger-summary", Summary)
     app.add_directive("measured-in", MeasuredIn)
     app.add_node(measured_link)
     app.connect("doctree-resolved", resolve)
