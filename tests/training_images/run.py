@@ -1,5 +1,9 @@
 """One training for the tests that need a process of its own: ``python run.py '{"images": 640, …}'``.
 
+``python run.py serve`` imports what takes seconds, once, and then forks: for each line of its input,
+``{"options": {…}, "environments": [{…}, …]}``, a training for each environment; it answers with a line of their
+process numbers, and, when all have ended, one of their exit codes.
+
 Beside the options of ``TrainConfig``: ``die_at`` kills this process once that many images are done, if it is of the
 first attempt and of rank ``die_rank``; ``plain`` takes noise and dropped labels out of the loss, so that runs which cut
 the batches differently can be compared.
@@ -12,7 +16,10 @@ import json
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -42,9 +49,8 @@ def plain(net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
     return (net(x, torch.zeros(len(x)), y) - x).square().flatten(1).mean(1)
 
 
-def main() -> None:
+def train(options: dict[str, Any]) -> None:
     torch.set_num_threads(1)
-    options = json.loads(sys.argv[1])
     die_at, die_rank = options.pop("die_at", None), options.pop("die_rank", 0)
     comparable = options.pop("plain", False)
     config = tiny(Path(options.pop("out")), **options)
@@ -67,5 +73,32 @@ def main() -> None:
         run.ranks.close()
 
 
+def fork(options: dict[str, Any], environment: dict[str, str]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        os.environ.update(environment)
+        train(options)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def serve() -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:  # imports the rest; no gradients, which do not survive a fork
+        trainer.Trainer(tiny(Path(folder)), data()).grid(Path(folder) / "grid.png")
+    for line in sys.stdin:
+        request = json.loads(line)
+        children = [fork(request["options"], environment) for environment in request["environments"]]
+        print(json.dumps(children), flush=True)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(json.dumps(codes), flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    serve() if sys.argv[1] == "serve" else train(json.loads(sys.argv[1]))

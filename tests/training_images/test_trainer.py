@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -278,19 +280,7 @@ def test_batch_that_does_not_divide(tmp_path: Path) -> None:
 
 # -- processes -------------------------------------------------------------------------------------
 
-
-def command(options: dict[str, Any], ranks: int = 0) -> list[str]:
-    script = [str(Path(__file__).with_name("run.py")), json.dumps(options)]
-    if not ranks:
-        return [sys.executable, *script]
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    torchrun = [
-        sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--max-restarts=2",
-        "--master-addr=127.0.0.1", f"--master-port={port}", "--monitor-interval=0.1",
-    ]  # fmt: skip
-    return torchrun + script
+SCRIPT = str(Path(__file__).with_name("run.py"))
 
 
 def environment() -> dict[str, str]:
@@ -298,58 +288,108 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root, "CUDA_VISIBLE_DEVICES": ""}
 
 
+def free_port() -> str:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return str(s.getsockname()[1])
+
+
+class Runs:
+    """Trainings in processes of their own, forked from one that has imported everything; see ``run.py serve``."""
+
+    def __init__(self, errors: Path) -> None:
+        self.errors = errors
+        with errors.open("w") as file:
+            self.server = subprocess.Popen(
+                [sys.executable, SCRIPT, "serve"], env=environment(), text=True, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file,
+            )  # fmt: skip
+
+    def _answer(self) -> list[int]:
+        assert self.server.stdout is not None
+        line = self.server.stdout.readline()
+        assert line, self.errors.read_text()
+        return json.loads(line)
+
+    def start(self, options: dict[str, Any], ranks: int = 1) -> list[int]:
+        """The process numbers of a training, with as many ranks as a torchrun would have started."""
+        meeting = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        environments = [meeting | {"RANK": str(rank)} for rank in range(ranks)] if ranks > 1 else [{}]
+        assert self.server.stdin is not None
+        self.server.stdin.write(json.dumps({"options": options, "environments": environments}) + "\n")
+        self.server.stdin.flush()
+        return self._answer()
+
+    def codes(self) -> list[int]:
+        """Wait for all of them, and return their exit codes."""
+        return self._answer()
+
+    def run(self, options: dict[str, Any], ranks: int = 1) -> None:
+        self.start(options, ranks)
+        assert self.codes() == [0] * ranks, self.errors.read_text()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    found = Runs(tmp_path_factory.mktemp("runs") / "errors")
+    yield found
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(found.server.pid, signal.SIGKILL)
+    found.server.wait()
+
+
 @pytest.mark.slow
-def test_killed_ten_times(tmp_path: Path) -> None:
+def test_killed_ten_times(tmp_path: Path, runs: Runs) -> None:
     """SIGKILL at random moments, writing included: the final weights are those of the undisturbed run."""
-    options: dict[str, Any] = {"images": 16 * 240, "checkpoint_every": 32, "log_every": 2}
+    options: dict[str, Any] = {"images": 16 * 300, "checkpoint_every": 32, "log_every": 2}
     whole = trainer.train(tiny(tmp_path / "whole", **options), data())
     out = tmp_path / "parts"
-    final = out / "weights.safetensors"
+    log, final = out / "log.jsonl", out / "weights.safetensors"
     chance = random.Random(0)
     kills = 0
+
+    def logged() -> int:
+        return log.read_text().count("\n") if log.exists() else 0
+
     while not final.exists():
-        process = subprocess.Popen(
-            command(options | {"out": str(out), "resume": True}),
-            env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        enough = logged() + chance.randint(1, 12)  # the first line says that it started
+        (pid,) = runs.start(options | {"out": str(out), "resume": True})
         if kills < 10:
-            size = (out / "log.jsonl").stat().st_size if (out / "log.jsonl").exists() else 0
-            deadline = time.monotonic() + 120
-            while process.poll() is None and time.monotonic() < deadline:
-                if (out / "log.jsonl").exists() and (out / "log.jsonl").stat().st_size > size:
-                    break
-                time.sleep(0.01)
-            time.sleep(chance.uniform(0.0, 0.3))
-            if process.poll() is None:
-                process.kill()
-                kills += 1
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+            while logged() < enough and not final.exists():
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0.0, 0.02))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        (code,) = runs.codes()
+        assert code in (0, -signal.SIGKILL), runs.errors.read_text()
+        kills += code == -signal.SIGKILL
     assert kills == 10
     assert same(whole, final)
 
 
 @pytest.mark.slow
-def test_two_ranks_do_what_one_does(tmp_path: Path) -> None:
+def test_two_ranks_do_what_one_does(tmp_path: Path, runs: Runs) -> None:
     options = {"images": 64, "plain": True, "dropout": 0.0, "optimizer": "sgd"}
-    for ranks, name in ((0, "one"), (2, "two")):
-        subprocess.run(
-            command(options | {"out": str(tmp_path / name)}, ranks), env=environment(), check=True, timeout=300,
-            capture_output=True,
-        )  # fmt: skip
+    for ranks, name in ((1, "one"), (2, "two")):
+        runs.run(options | {"out": str(tmp_path / name)}, ranks)
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_one_of_two_ranks_is_killed(tmp_path: Path) -> None:
+def test_one_of_two_ranks_is_killed(tmp_path: Path, runs: Runs) -> None:
     """torchrun restarts both; they go on from the checkpoint and end as if nothing had happened."""
-    for name, extra in (("whole", {}), ("parts", {"die_at": 192, "die_rank": 1})):
-        subprocess.run(
-            command({"out": str(tmp_path / name), **extra}, 2), env=environment(), check=True, timeout=300,
-            capture_output=True,
-        )  # fmt: skip
+    runs.run({"out": str(tmp_path / "whole")}, 2)
+    options = {"out": str(tmp_path / "parts"), "die_at": 192, "die_rank": 1}
+    torchrun = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2",
+        "--master-addr=127.0.0.1", f"--master-port={free_port()}", "--monitor-interval=0.1",
+    ]  # fmt: skip
+    subprocess.run(
+        [*torchrun, SCRIPT, json.dumps(options)], env=environment(), check=True, timeout=300,
+        capture_output=True,
+    )  # fmt: skip
     starts = [line for line in lines(tmp_path / "parts") if "started" in line]
     assert [line["images"] for line in starts] == [0, 160]
     assert same(tmp_path / "whole" / "weights.safetensors", tmp_path / "parts" / "weights.safetensors")
