@@ -90,7 +90,8 @@ def fork(options: dict[str, Any], environment: dict[str, str]) -> int:
 
 def serve() -> None:
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:  # imports the rest; no gradients, which do not survive a fork
+    # imports the rest; without gradients, whose threads do not survive a fork
+    with tempfile.TemporaryDirectory() as folder:
         trainer.Trainer(tiny(Path(folder)), data()).grid(Path(folder) / "grid.png")
     for line in sys.stdin:
         request = json.loads(line)
