@@ -23,7 +23,14 @@ def repair_roles(app: Sphinx, page: str, template: str, context: dict[str, Any],
         )
 
 
+def mark_photographs(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Let the style sheet know the pages whose pictures are photographs: dark mode must not brighten those."""
+    if page.startswith("images/") and "body" in context:
+        context["body"] = f'<div class="photographs">{context["body"]}</div>'
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", repair_roles, priority=900)
+    app.connect("html-page-context", mark_photographs, priority=900)
     app.connect("build-finished", drop_icon_script)
     return {"parallel_read_safe": True}

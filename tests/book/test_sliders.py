@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from bs4 import BeautifulSoup
 from playwright.sync_api import Locator, Page
+
+from tests.book.support import BOOK, page_names
 
 pytestmark = pytest.mark.browser
 
@@ -29,49 +35,92 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(120)
 
 
-def test_every_slider_changes_its_picture(page: Page, site: str, page_name: str) -> None:
-    for widget in opened(page, site, page_name):
-        for slider in widget.locator("input[type=range]").all():
-            if not slider.is_visible():
-                continue
-            name = slider.get_attribute("aria-label") or slider.get_attribute("id")
-            slider.focus()
-            page.keyboard.press("Home")
-            settle(page)
-            first, text = picture(widget), slider.get_attribute("aria-valuetext")
-            page.keyboard.press("End")
-            settle(page)
-            assert picture(widget) != first, f"{page_name}: slider {name} changes nothing"
-            assert text, f"{page_name}: slider {name} has no spoken value"
-            assert slider.get_attribute("aria-valuetext") != text, f"{page_name}: {name} speaks one value"
+def with_widgets() -> list[str]:
+    """The pages whose source asks for a widget."""
+    return [name for name in page_names() if any(asks(BOOK / f"{name}{end}") for end in (".ipynb", ".md"))]
 
 
-def test_every_handle_and_choice_changes_its_picture(page: Page, site: str, page_name: str) -> None:
-    for widget in opened(page, site, page_name):
-        for handle in widget.locator("[role=slider]:not(input)").all():
-            handle.focus()
-            before = picture(widget)
+def asks(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return "```{explorer}" in text or "Interactive figure: " in text
+
+
+def sweep_sliders(page: Page, widget: Locator) -> None:
+    """From end to end, another picture and another spoken value."""
+    for slider in widget.locator("input[type=range]").all():
+        if not slider.is_visible():
+            continue
+        name = slider.get_attribute("aria-label") or slider.get_attribute("id")
+        slider.focus()
+        page.keyboard.press("Home")
+        settle(page)
+        first, text = picture(widget), slider.get_attribute("aria-valuetext")
+        page.keyboard.press("End")
+        settle(page)
+        assert picture(widget) != first, f"slider {name} changes nothing"
+        assert text, f"slider {name} has no spoken value"
+        assert slider.get_attribute("aria-valuetext") != text, f"{name} speaks one value"
+
+
+def move_handles(page: Page, widget: Locator) -> None:
+    for handle in widget.locator("[role=slider]:not(input)").all():
+        handle.focus()
+        before = picture(widget)
+        for _ in range(5):
+            page.keyboard.press("ArrowRight")
+        settle(page)
+        if picture(widget) == before:  # it may have started at its end
             for _ in range(5):
-                page.keyboard.press("ArrowRight")
+                page.keyboard.press("ArrowLeft")
             settle(page)
-            if picture(widget) == before:  # it may have started at its end
-                for _ in range(5):
-                    page.keyboard.press("ArrowLeft")
-                settle(page)
-            assert picture(widget) != before, f"{page_name}: a handle changes nothing"
-        for radio in widget.locator("input[type=radio]:not(:checked)").all():
-            before = picture(widget)
-            radio.check(force=True)
-            settle(page)
-            assert picture(widget) != before, (
-                f"{page_name}: choice {radio.get_attribute('value')} changes nothing"
-            )
+        assert picture(widget) != before, "a handle changes nothing"
 
 
-def test_a_chapter_has_a_slider(page: Page, site: str, chapter) -> None:
-    name = chapter.parent.name + "/" + chapter.stem
+def choose(page: Page, widget: Locator) -> None:
+    for radio in widget.locator("input[type=radio]:not(:checked)").all():
+        before = picture(widget)
+        radio.check(force=True)
+        settle(page)
+        assert picture(widget) != before, f"choice {radio.get_attribute('value')} changes nothing"
+
+
+def switch_theme(page: Page, widget: Locator) -> None:
+    """The widget follows the page's theme without a reload."""
+    light = widget.screenshot()
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    settle(page)
+    assert widget.screenshot() != light, "dark mode changes nothing"
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    settle(page)
+
+
+@pytest.mark.parametrize("name", with_widgets())
+def test_every_control_changes_its_picture(page: Page, site: str, name: str) -> None:
+    """Sliders, handles, choices and the theme, in every widget of the page."""
     widgets = opened(page, site, name)
-    assert any(widget.locator("input[type=range], [role=slider]").count() for widget in widgets)
+    assert widgets
+    for widget in widgets:
+        sweep_sliders(page, widget)
+        move_handles(page, widget)
+        choose(page, widget)
+        switch_theme(page, widget)
+
+
+def test_a_chapter_has_a_slider(chapter: Path) -> None:
+    assert chapter.relative_to(BOOK).with_suffix("").as_posix() in with_widgets()
+
+
+@pytest.mark.parametrize("name", with_widgets())
+def test_no_two_frames_are_the_same(html: Path, name: str) -> None:
+    """Of a slider over drawn pictures, every position of every choice shows another one."""
+    soup = BeautifulSoup((html / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+    states = [
+        json.loads(node.get_text()) for node in soup.select("script[type='application/json'][id$=-state]")
+    ]
+    assert states
+    for state in states:
+        frames = state.get("frames", {})
+        assert len(set(frames.values())) == len(frames), f"{state.get('label')}: a step without a change"
 
 
 def test_touch_moves_a_slider(browser, site: str, chapter) -> None:
@@ -90,15 +139,3 @@ def test_touch_moves_a_slider(browser, site: str, chapter) -> None:
         values.append(slider.input_value())
     context.close()
     assert float(values[0]) < float(values[1])
-
-
-def test_dark_mode_redraws(page: Page, site: str, chapter) -> None:
-    """The widgets follow the page's theme without a reload."""
-    widgets = opened(page, site, chapter.parent.name + "/" + chapter.stem)
-    for widget in widgets:
-        light = widget.screenshot()
-        page.evaluate("document.documentElement.dataset.theme = 'dark'")
-        settle(page)
-        assert widget.screenshot() != light
-        page.evaluate("document.documentElement.dataset.theme = 'light'")
-        settle(page)
