@@ -198,7 +198,7 @@ class Ledger(Collected):
                 if number == 0 and claim in differ:
                     told += nodes.Text(" ")
                     told += nodes.reference(
-                        text="Images say otherwise.",
+                        text="On images the verdict differs.",
                         refid=f"differs-{claim.lower()}",
                         internal=True,
                         classes=["differs"],

@@ -1,7 +1,8 @@
 """What the chapters say of themselves, collected: what each needs, how long it takes, and its exercises.
 
 The notebooks are the one source. A chapter's first cell holds its label, its title and the line "You need", whose
-links are the edges of the map; an exercise's aim stands in its cell's metadata (``{"cfgtoy": {"aim": "…"}}``).
+links, up to its first full stop, are the edges of the map. An exercise's aim stands in its cell's metadata
+(``{"cfgtoy": {"aim": "…"}}``).
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def read(book: Path) -> list[Chapter]:
         head = _text(cells[0])
         title = re.search(r"(?m)^# (.+)", head)
         needs = re.search(r"(?ms)^- You need(.+?)(?=^- |^:::|\Z)", head)
+        said = re.split(r"(?<=\.)\s", needs[1])[0] if needs else ""
         mine = [label for label, owner in labels.items() if owner == page]
         if not (title and needs and mine):
             raise ValueError(f"{page}: its first cell lacks a title, a label or a line “- You need”")
@@ -110,8 +112,7 @@ def read(book: Path) -> list[Chapter]:
             labels.get(label, label) for label in re.findall(r"\{ref\}`(?:[^`<]*<)?(ch-[\w-]+)", needs[1])
         ]
         wanted += [
-            Path(page).parent.joinpath(link).as_posix()
-            for link in re.findall(r"\]\(([^)#]+)\.ipynb", needs[1])
+            Path(page).parent.joinpath(link).as_posix() for link in re.findall(r"\]\(([^)#]+)\.ipynb", said)
         ]
         wanted = list(dict.fromkeys(_plain_path(name) for name in wanted))
         if unknown := [name for name in wanted if name not in {chapter.page for chapter in found}]:

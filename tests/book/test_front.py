@@ -75,10 +75,11 @@ def test_map_has_every_chapter_and_what_it_needs(front: BeautifulSoup) -> None:
 
 
 def test_needs_are_the_links_of_the_line_you_need() -> None:
-    """Read here in another way: the chapters' labels that stand between "You need" and the end of its list."""
+    """Read here in another way: the chapters' labels that stand between "You need" and the next full stop."""
     for chapter in tool("reading").read(BOOK):
         text = (BOOK / f"{chapter.page}.ipynb").read_text(encoding="utf-8")
         line = text[text.index("You need") :].split(":::", maxsplit=1)[0]
+        line = re.match(r"(?s).+?\.(?=\s|\\n|$)", line)[0]  # type: ignore[index]
         names = {Path(need).name for need in chapter.needs}
         linked = {Path(link).name for link in re.findall(r"\(([\w./-]+)\.ipynb", line)}
         labels = set(re.findall(r"(?<=[`<])ch-[\w-]+", line))

@@ -89,6 +89,87 @@ def test_rows_come_from_outputs(tmp_path: Path) -> None:
     assert {(r.verdict, r.caveat) for r in rows} == {("holds with a caveat", "here")}
 
 
+def test_a_cell_may_say_what_it_measured_on(tmp_path: Path) -> None:
+    folder = book(tmp_path, ["A1"], [output("gap", 0.25, True)])
+    text = (
+        (folder / "one.ipynb").read_text().replace('{"claims": ["A1"]}', '{"claims": ["A1"], "on": "digits"}')
+    )
+    (folder / "one.ipynb").write_text(text)
+    assert [row.on for row in tool("ledger_table").rows(folder)] == ["digits"]
+
+
+@pytest.mark.parametrize(
+    ("page", "what", "on"),
+    [
+        ("guidance/11-trade-off", "FID in the paper at equal score", "the paper's tables"),
+        ("guidance/11-trade-off", "w of the smallest distance", "mixtures"),
+        ("background/01-forward", "a gap to three digits", "mixtures"),
+        ("images/13-digits", "share of sevens", "digits"),
+        ("images/14-cifar10", "share of ships", "CIFAR-10"),
+        ("images/14-cifar10", "FID in the paper", "the paper's tables"),
+        ("images/15-attack-images", "confidence on digits", "digits"),
+        ("images/15-attack-images", "confidence", "CIFAR-10"),
+    ],
+)
+def test_what_was_measured_on_follows_from_words_and_page(page: str, what: str, on: str) -> None:
+    assert tool("ledger_table").measured_on(page, what) == on
+
+
+def test_rows_name_what_the_book_measures_on() -> None:
+    """Images in the part on images and nowhere else."""
+    ledger = tool("ledger_table")
+    for row in ledger.rows(BOOK):
+        assert row.on in ("mixtures", "the paper's tables", *ledger.IMAGES), row
+        assert row.on != "mixtures" or not row.page.startswith("images/"), row
+        assert row.on not in ledger.IMAGES or row.page.startswith("images/"), row
+
+
+def test_a_claim_differs_where_the_hardest_verdicts_do() -> None:
+    ledger = tool("ledger_table")
+
+    def row(claim: str, on: str, verdict: str) -> object:
+        return ledger.Row(claim, "page", "title", on, "what", "1", verdict, "")
+
+    rows = [
+        row("A1", "mixtures", "holds"), row("A1", "mixtures", "holds with a caveat"),
+        row("A1", "digits", "holds with a caveat"), row("A1", "digits", "holds"),
+        row("A2", "mixtures", "holds"), row("A2", "digits", "holds"), row("A2", "CIFAR-10", "fails as stated"),
+        row("A3", "mixtures", "holds"), row("A3", "the paper's tables", "fails as stated"),
+        row("A4", "CIFAR-10", "fails as stated"),
+    ]  # fmt: skip
+    assert list(ledger.differing(rows)) == ["A2"]
+
+
+def test_page_marks_and_lists_what_differs(html: Path) -> None:
+    ledger = tool("ledger_table")
+    soup = BeautifulSoup((html / "back" / "ledger.html").read_text(encoding="utf-8"), "html.parser")
+    wanted = {f"differs-{claim.lower()}" for claim in ledger.differing(ledger.rows(BOOK))}
+    assert {str(a["href"]).lstrip("#") for a in soup.select("table.ledger a[href^='#differs-']")} == wanted
+    listed = {str(node["id"]): node for node in soup.select("dt[id^=differs-]")}
+    assert set(listed) == wanted
+    for term in listed.values():
+        lines = term.find_next("dd").select("li")  # type: ignore[union-attr]
+        assert len(lines) >= 2
+        assert all(line.select("a") for line in lines)
+
+
+def test_summary_counts_every_row(html: Path) -> None:
+    rows = tool("ledger_table").rows(BOOK)
+    soup = BeautifulSoup((html / "intro.html").read_text(encoding="utf-8"), "html.parser")
+    lines = [
+        [cell.get_text(strip=True) for cell in tr.select("td")]
+        for tr in soup.select("table.ledger-summary tbody tr")
+    ]
+    assert sum(int(count) for line in lines for count in line[2:]) == len(rows)
+    for on, claims, *_ in lines:
+        assert int(claims) == len({row.claim for row in rows if row.on == plain_on(on)})
+
+
+def plain_on(text: str) -> str:
+    """As the rows have it, without the page's curly apostrophe."""
+    return text.replace("’", "'")
+
+
 def test_unknown_claim_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="A9"):
         tool("ledger_table").rows(book(tmp_path, ["A9"], [output("gap", 0.25, True)]))
