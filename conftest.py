@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,22 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config.option, "loadscopereorder"):  # pytest-xdist's own order: the file with most tests first
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that two workers end together: slow ones and chapters, then browsers."""
+    weight: dict[Path, int] = {}
+    for item in items:
+        slow = item.get_closest_marker("slow") or item.path.suffix == ".ipynb"
+        own = 2 if slow else 1 if item.get_closest_marker("browser") else 0
+        weight[item.path] = max(own, weight.get(item.path, 0))
+    items.sort(key=lambda item: -weight[item.path])
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
