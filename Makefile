@@ -1,4 +1,4 @@
-# make book | test | lab | lint | notebooks | clean
+# make book | test | lab | lint | notebooks | figures | pdf | clean
 #
 # Everything runs in .venv, made on first use. To use another environment: make test VENV=path
 
@@ -11,7 +11,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: book test lab lint notebooks clean
+.PHONY: book test lab lint notebooks figures pdf clean
 
 book: $(STAMP)
 	$(BIN)/jupyter-book build book/ -W -n --keep-going
@@ -31,6 +31,14 @@ lint: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/python tools/notebooks.py run $(NB)
+
+# for slides: every figure as PNG and SVG in _build/figures; of one chapter: make figures NB=book/…
+figures: $(STAMP)
+	$(BIN)/python tools/figures.py $(NB)
+
+# the book on paper: _build/pdf/guidance-measured.pdf; needs Chromium
+pdf: book
+	$(BIN)/python tools/pdf.py
 
 $(STAMP): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
