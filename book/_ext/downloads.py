@@ -127,8 +127,8 @@ class Plain:
         """Text with no directive in it."""
         text = _TARGET.sub("", text)
         text = _NUMBERED.sub(self._tag, text)
-        text = _ROLE.sub(self._role, text)
-        return _LINK.sub(self._link, text)
+        text = _LINK.sub(self._link, text)
+        return _ROLE.sub(self._role, text)
 
     def _tag(self, match: re.Match[str]) -> str:
         number = self.names.numbers.get(match["label"])
@@ -176,8 +176,8 @@ class Plain:
         address = match["address"]
         if address.startswith("#"):
             return match["shown"]
-        if not re.search(r"\.(ipynb|md)(#|$)", address) or address in self.names.files.values():
-            return match[0]  # of the web, already a notebook's, or a formula
+        if not re.search(r"\.(ipynb|md)(#|$)", address) or re.match(r"[a-z]+:", address):
+            return match[0]  # of the web, or a formula
         return self.names.chapter(self._page(address), match["shown"])
 
 
