@@ -20,7 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from cfgtoy.ledger import MIME
 
-IMAGES = ("digits", "CIFAR-10")
+IMAGES = ("digits", "CIFAR-10", "digits and CIFAR-10")
 """What the part on images measures on."""
 
 
@@ -32,7 +32,7 @@ class Row:
         claim: Its id.
         page: The chapter's name without its suffix.
         title: The chapter's title.
-        on: What it was measured on: ``"mixtures"``, ``"digits"``, ``"CIFAR-10"`` or ``"the paper's tables"``.
+        on: What it was measured on: ``"mixtures"``, one of `IMAGES`, or ``"the paper's tables"``.
         what: The quantity, in words; then the figure, the verdict and its caveat.
     """
 
@@ -112,13 +112,15 @@ def measured_on(page: str, what: str) -> str:
 
     The words decide; where they name no data, the chapter does: mixtures outside of the part on images.
     """
-    named = {"digit": "digits", "cifar": "CIFAR-10", "the paper": "the paper's tables"}
-    images = page.startswith("images/")
+    if "the paper" in what:
+        return "the paper's tables"
+    if not page.startswith("images/"):
+        return "mixtures"
     for text in (what.lower(), Path(page).name):
-        for word, on in named.items():
-            if word in text and (images or on not in ("digits", "CIFAR-10")):
-                return on
-    return "CIFAR-10" if images else "mixtures"
+        found = [on for word, on in (("digit", "digits"), ("cifar", "CIFAR-10")) if word in text]
+        if found:
+            return " and ".join(found)
+    return "CIFAR-10"
 
 
 def kinds(found: Sequence[Row]) -> dict[str, str]:
@@ -133,7 +135,7 @@ def kinds(found: Sequence[Row]) -> dict[str, str]:
 def differing(found: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows of each claim whose verdict on some images is not the one on mixtures."""
     out = {}
-    for claim in dict.fromkeys(row.claim for row in found):
+    for claim in sorted({row.claim for row in found}, key=lambda claim: (claim[0], int(claim[1:]))):
         mine = [row for row in found if row.claim == claim]
         verdicts = kinds(mine)
         if {verdict for on, verdict in verdicts.items() if on in IMAGES} - {verdicts.get("mixtures")} and (

@@ -109,6 +109,7 @@ def test_a_cell_may_say_what_it_measured_on(tmp_path: Path) -> None:
         ("images/14-cifar10", "FID in the paper", "the paper's tables"),
         ("images/15-attack-images", "confidence on digits", "digits"),
         ("images/15-attack-images", "confidence", "CIFAR-10"),
+        ("images/15-attack-images", "curl, CIFAR-10 and digits", "digits and CIFAR-10"),
     ],
 )
 def test_what_was_measured_on_follows_from_words_and_page(page: str, what: str, on: str) -> None:
