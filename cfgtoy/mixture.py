@@ -27,7 +27,7 @@ __all__ = ["GaussianMixture"]
 
 _LOG_2PI = math.log(2 * math.pi)
 _UNROLL = 4  # up to this dimension rotations are written out: quicker than a matrix product, and the same in any batch
-_PAIRS = 2**18  # samples times components worked on at once, so that a CPU keeps them in its cache
+_PAIRS = 2**19  # samples times components worked on at once, so that a CPU keeps them in its cache
 
 
 class GaussianMixture:
@@ -62,6 +62,12 @@ class GaussianMixture:
         self.means = means
         k = len(means)
         self._variances, self._basis = _diagonalise(covs, means)  # (k, d), (k, d, d) or None
+        # The same with the components last, which is how batches are worked on.
+        self._means_t = means.mT.contiguous()[:, None]  # (d, 1, k)
+        self._variances_t = self._variances.mT.contiguous()[:, None]  # (d, 1, k)
+        self._basis_t = None  # (d, d, 1, k): only where products are written out
+        if self._basis is not None and self.dim <= _UNROLL:
+            self._basis_t = self._basis.permute(1, 2, 0).contiguous()[:, :, None]
         if weights is None:
             weights = torch.ones(k, dtype=means.dtype, device=means.device)
         weights = _checks.finite("weights", weights).to(means)
@@ -151,8 +157,8 @@ class GaussianMixture:
         """∇_z log p(z_λ | y), (b, d). Arguments and errors as in :meth:`log_prob`."""
 
         def minus_pull(z: Tensor, level: _Level, prior: Tensor) -> Tensor:
-            joint, white = self._joint(z, level, prior)  # −C⁻¹δ is the score of one component
-            return -_mean(joint, self._unwhiten(white, level))
+            joint, half = self._joint(z, level, prior)  # −C⁻¹δ is the score of one component
+            return -_mean(joint, self._pull(half, level))
 
         return self._in_slices(minus_pull, "lam", z, lam, y)
 
@@ -203,11 +209,13 @@ class GaussianMixture:
         """
 
         def velocity(z: Tensor, level: _Level, prior: Tensor) -> Tensor:
-            joint, white = self._joint(z, level, prior)
+            joint, half = self._joint(z, level, prior)
             # v = αε − σx with ε = σC⁻¹δ and x = μ + αΣC⁻¹δ, a component at a time: no small difference of large ones.
-            spread = level.alpha * level.sigma * (1 - self._variances.mT[:, None])  # (d, b or 1, k)
-            pulls = self._unwhiten([s * column for s, column in zip(spread, white, strict=True)], level)
-            return _mean(joint, [p - level.sigma * m for p, m in zip(pulls, self.means.mT, strict=True)])
+            rest = self._rest_of_pull(half, level)  # (I − Σ)C⁻¹δ
+            scale = level.alpha * level.sigma  # (b or 1, 1)
+            return _mean(
+                joint, [scale * r - level.sigma * m for r, m in zip(rest, self._means_t, strict=True)]
+            )
 
         v = self._in_slices(velocity, "logsnr", z, logsnr, y)
         return Prediction(z, as_logsnr("logsnr", logsnr, z, check=False), v, "v")
@@ -276,8 +284,10 @@ class GaussianMixture:
         if z.ndim != 2 or z.shape[1] != self.dim:
             raise ValueError(f"z: got shape {tuple(z.shape)}, takes (b, {self.dim})")
         lam = as_logsnr(name, lam, z).reshape(-1, 1)  # (b or 1, 1)
-        rows = self._class("y", y, len(z)) if y is not None else torch.tensor([NULL], device=z.device)
-        prior = self._log_weights[rows]  # (b or 1, k)
+        if y is None:
+            prior = self._log_weights[NULL:]  # (1, k)
+        else:
+            prior = self._log_weights[self._class("y", y, len(z))]  # (b, k)
         size = max(1, _PAIRS // self.num_components) if z.device.type == "cpu" else len(z)
         if len(z) <= size:
             return evaluate(z, self._level(lam), prior)
@@ -291,36 +301,48 @@ class GaussianMixture:
     def _level(self, lam: Tensor) -> _Level:
         """What does not depend on z, at λ (n or 1, 1)."""
         log_alpha, log_sigma = log_alpha_sigma(lam)
-        inv_std = ((2 * log_alpha).exp() * self._variances.mT[:, None] + (2 * log_sigma).exp()).rsqrt()
-        turn = None
-        if self._basis is not None and self.dim <= _UNROLL:
-            turn = [[q * s for q, s in zip(row.mT, inv_std, strict=True)] for row in self._basis.unbind(1)]
-        return _Level(log_alpha.exp(), log_sigma.exp(), inv_std, turn)
+        alpha, sigma = log_alpha.exp(), log_sigma.exp()
+        inv_std = ((2 * log_alpha).exp() * self._variances_t + (2 * log_sigma).exp()).rsqrt()  # (d, n, k)
+        log_peak = inv_std.log().sum(0) - 0.5 * self.dim * _LOG_2PI  # (n, k)
+        if self._basis_t is None:
+            return _Level(alpha, sigma, alpha * self._means_t, log_peak, inv_std.square(), None)
+        precision, shear = _sheared(self._basis_t * inv_std)
+        return _Level(alpha, sigma, alpha * self._means_t, log_peak, precision, shear)
 
     def _joint(self, z: Tensor, level: _Level, prior: Tensor) -> tuple[Tensor, Columns]:
-        """log p(z, component | y), (b, k), and δ = z − αμ whitened in each eigenbasis, d times (b, k)."""
-        delta = [z[:, i : i + 1] - level.alpha * mean for i, mean in enumerate(self.means.mT)]
-        white = self._whiten(delta, level)
-        joint = prior + (level.inv_std.log().sum(0) - 0.5 * self.dim * _LOG_2PI)  # (b or 1, k)
-        for column in white:
-            joint = torch.addcmul(joint, column, column, value=-0.5)  # (b, k)
-        return joint, white
+        """log p(z, component | y), (b, k), and DMδ for δ = z − αμ, d times (b, k): half of the way to C⁻¹δ."""
+        delta = [z[:, i : i + 1] - mean for i, mean in enumerate(level.means)]
+        turned: Columns = delta  # Mδ
+        if level.shear is not None:
+            for i, row in enumerate(level.shear):
+                delta[i] = _plus_dot(delta[i], delta[i + 1 :], row)
+        elif self._basis is not None:
+            turned = torch.einsum("ibk,kij->jbk", torch.stack(delta), self._basis)
+        half = [p * column for p, column in zip(level.precision, turned, strict=True)]  # DMδ
+        joint = torch.addcmul(prior + level.log_peak, turned[0], half[0], value=-0.5)  # (b, k)
+        for column, pulled in zip(turned[1:], half[1:], strict=True):
+            joint.addcmul_(column, pulled, value=-0.5)
+        return joint, half
 
-    def _whiten(self, delta: Columns, level: _Level) -> Columns:
-        """Turn vectors, d times (b, k), into each component's eigenbasis and divide by the deviations there."""
-        if level.turn is not None:
-            return [_dot(delta, [row[j] for row in level.turn]) for j in range(self.dim)]
+    def _pull(self, half: Columns, level: _Level) -> Columns:
+        """C⁻¹δ = MᵀDMδ, d times (b, k)."""
+        if level.shear is not None:
+            shear = level.shear
+            return [
+                _plus_dot(half[j], half[:j], [shear[i][j - i - 1] for i in range(j)]) for j in range(self.dim)
+            ]
         if self._basis is not None:
-            return torch.einsum("ibk,kij->jbk", torch.stack(tuple(delta)), self._basis) * level.inv_std
-        return [column * s for column, s in zip(delta, level.inv_std, strict=True)]
+            return torch.einsum("jbk,kij->ibk", torch.stack(tuple(half)), self._basis)
+        return half
 
-    def _unwhiten(self, white: Columns, level: _Level) -> Columns:
-        """The transpose of :meth:`_whiten`: divide by the deviations, then turn back."""
-        if level.turn is not None:
-            return [_dot(white, row) for row in level.turn]
-        if self._basis is not None:
-            return torch.einsum("jbk,kij->ibk", torch.stack(tuple(white)) * level.inv_std, self._basis)
-        return [column * s for column, s in zip(white, level.inv_std, strict=True)]
+    def _rest_of_pull(self, half: Columns, level: _Level) -> Columns:
+        """(I − Σ)C⁻¹δ, d times (b, k)."""
+        rest = 1 - self._variances_t  # (d, 1, k), along the eigenvectors
+        if self._basis_t is None:
+            return self._pull([r * column for r, column in zip(rest, half, strict=True)], level)
+        pull = self._pull(half, level)
+        matrix = ((self._basis_t * rest)[:, None] * self._basis_t).sum(2)  # (d, d, 1, k)
+        return [_plus_dot(row[0] * pull[0], pull[1:], row[1:]) for row in matrix]
 
 
 Columns = Sequence[Tensor] | Tensor
@@ -331,24 +353,43 @@ Columns = Sequence[Tensor] | Tensor
 class _Level:
     """One noise level for all samples (n = 1), or one for each of n.
 
+    The precision C⁻¹ is MᵀDM with D diagonal: a sum of squares in any dimension. M is the identity for diagonal
+    covariances, a shear in few dimensions, where it takes the fewest products, and the eigenbasis elsewhere.
+
     Attributes:
         alpha, sigma: (n, 1).
-        inv_std: one over the standard deviations along the eigenvectors, (d, n, k).
-        turn: in few dimensions the eigenvectors over the deviations, [from][to] of (n, k).
+        means: αμ, (d, n, k).
+        log_peak: log density of each component at its mean, (n, k).
+        precision: the diagonal of D, (d, n, k).
+        shear: the entries above the diagonal of a unit triangular M, row by row, each (n, k).
     """
 
     alpha: Tensor
     sigma: Tensor
-    inv_std: Tensor
-    turn: list[list[Tensor]] | None
+    means: Tensor
+    log_peak: Tensor
+    precision: Tensor
+    shear: list[list[Tensor]] | None
 
 
-def _dot(columns: Columns, weights: Sequence[Tensor]) -> Tensor:
-    """Σ_i columns_i weights_i, written out."""
-    total = columns[0] * weights[0]
-    for column, weight in zip(columns[1:], weights[1:], strict=True):
-        total = torch.addcmul(total, column, weight)
-    return total
+def _sheared(white: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+    """Precision and shear of C⁻¹ = WᵀW, with W given by its columns, (d, d, n, k).
+
+    Gram–Schmidt on the columns: the precision itself is never formed, so nothing cancels in it.
+    """
+    columns, precision, shear = list(white), [], []
+    for i, first in enumerate(columns):
+        precision.append(first.square().sum(0))  # (n, k)
+        shear.append([(first * other).sum(0) / precision[i] for other in columns[i + 1 :]])
+        columns[i + 1 :] = [c - s * first for c, s in zip(columns[i + 1 :], shear[i], strict=True)]
+    return torch.stack(precision), shear
+
+
+def _plus_dot(start: Tensor, columns: Columns, weights: Sequence[Tensor] | Tensor) -> Tensor:
+    """start + Σ_i columns_i weights_i, written out: the same for a row in any batch."""
+    for column, weight in zip(columns, weights, strict=True):
+        start = torch.addcmul(start, column, weight)
+    return start
 
 
 def _mean(joint: Tensor, columns: Columns) -> Tensor:
