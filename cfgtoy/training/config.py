@@ -159,6 +159,13 @@ _CLEAN: dict[str, Any] = {
 
 PRESETS: dict[str, TrainConfig] = {
     "cifar10": _CIFAR,
+    "cifar10-more": replace(  # for --init: weights that have seen 15 M images come to 40 M
+        _CIFAR, out=Path("runs/cifar10-more"), images=25_000_000, seed=1, lr=2e-3, lr_adam=1e-3,
+    ),
+    "cifar10-short": replace(  # about 300 s on one H200
+        _CIFAR, out=Path("runs/cifar10-short"), images=6_300_000, batch=1024, decay=0.5, dropout=0.0,
+        warmup=200_000, ema_halflife=250_000,
+    ),
     "cifar10-wide": replace(_CIFAR, size="wide", out=Path("runs/cifar10-wide")),
     "cifar10-noisy-classifier": replace(
         _CIFAR, out=Path("runs/cifar10-noisy-classifier"), images=6_000_000, batch=512, decay=0.9, dropout=0.1,
@@ -166,6 +173,10 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "cifar10-evaluator": replace(
         _CIFAR, out=Path("runs/cifar10-evaluator"), images=5_000_000, cutout=8, ema_halflife=100_000, **_CLEAN
+    ),
+    "cifar10-evaluator-sharp": replace(  # probabilities that an Inception Score can be read from
+        _CIFAR, out=Path("runs/cifar10-evaluator-sharp"), images=5_000_000, cutout=8, ema_halflife=100_000,
+        **{**_CLEAN, "label_smoothing": 0.0},
     ),
     "digits": _DIGITS,
     "digits-noisy-classifier": replace(_DIGITS, out=Path("runs/digits-noisy-classifier"), **{**_NOISY, "shift": 0}),
