@@ -248,20 +248,22 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     assert len(checkpoint.paths(tmp_path / "checkpoints")) == 1
 
 
-def test_full_disk_in_the_middle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), PermissionError(13, "Denied")])
+def test_a_checkpoint_that_cannot_be_written(
+    error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A full disk, or a folder that cannot be written any more, in the middle of a run."""
     real = checkpoint.write_atomically
 
     def full(path: Path, content: bytes) -> str:
         if "000000010" in path.name and path.suffix == ".safetensors":
-            raise OSError(28, "No space left on device")
+            raise error
         return real(path, content)
 
     monkeypatch.setattr(checkpoint, "write_atomically", full)
     with caplog.at_level(logging.ERROR):
         trainer.train(tiny(tmp_path, keep=10), data())
-    assert "No space left" in caplog.text
+    assert str(error) in caplog.text
     steps = [int(p.stem[5:]) for p in checkpoint.paths(tmp_path / "checkpoints")]
     assert steps == [5, 15, 20]  # all but the tenth; the run went on
     assert all(checkpoint.read(p) for p in checkpoint.paths(tmp_path / "checkpoints"))
@@ -271,6 +273,20 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         trainer.train(tiny(tmp_path / "file" / "run"), data())
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known before the first step, and what lies there stays."""
+
+    def held() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+
+    trainer.train(tiny(tmp_path, images=160), data())
+    before = held()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
+    with pytest.raises(PermissionError, match="cannot be written"):
+        trainer.train(tiny(tmp_path, resume=True), data())
+    assert held() == before
 
 
 def test_batch_that_does_not_divide(tmp_path: Path) -> None:
