@@ -66,7 +66,7 @@ def test_denoiser_learns_digits_and_its_file_loads(tmp_path: Path) -> None:
     assert prediction.x.isfinite().all()
     made_by = denoiser.meta["made_by"]
     assert made_by["images"] == 64 * 60
-    assert made_by["seed"] == 0
+    assert made_by["seed"] == made_by["gpus"] == 0
     assert {"command", "commit", "device", "minutes", "config"} <= made_by.keys()
     assert "out" not in made_by["config"]
     assert (tmp_path / "grid.png").read_bytes()[:4] == b"\x89PNG"
