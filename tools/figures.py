@@ -23,7 +23,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 ROOT = Path(__file__).resolve().parents[1]
 INKS = {"": "#333333", "-dark": "#d0d0d0"}
@@ -64,7 +64,7 @@ class Exported:
 
 def slug(text: str) -> str:
     """A heading as part of a file name: at most five words of plain letters and digits."""
-    text = re.sub(r"\$[^$]*\$|`[^`]*`", " ", text) if "$" in text else text
+    text = re.sub(r"\$[^$]*\$", " ", text)
     words = re.findall(r"[a-z0-9]+", text.lower().replace("'", "").replace("’", ""))
     return "-".join(words[:5]) or "figure"
 
@@ -195,6 +195,7 @@ def export(path: Path, folder: Path, *, frames: bool = False, text: float = 1.0)
 
     Raises:
         CellExecutionError: if a cell fails.
+        CellTimeoutError: if a cell takes more than ten minutes.
     """
     notebook = nbformat.read(path, as_version=4)
     start = (
@@ -285,7 +286,7 @@ def main() -> int:
         started = time.perf_counter()
         try:
             found = export(path, folder, frames=arguments.frames, text=arguments.text)
-        except CellExecutionError as error:
+        except (CellExecutionError, CellTimeoutError) as error:
             print(f"{path.name}: {error}", file=sys.stderr)
             bad = 1
             continue
