@@ -108,9 +108,7 @@ def read(book: Path) -> list[Chapter]:
         mine = [label for label, owner in labels.items() if owner == page]
         if not (title and needs and mine):
             raise ValueError(f"{page}: its first cell lacks a title, a label or a line “- You need”")
-        wanted = [
-            labels.get(label, label) for label in re.findall(r"\{ref\}`(?:[^`<]*<)?(ch-[\w-]+)", needs[1])
-        ]
+        wanted = [labels.get(label, label) for label in re.findall(r"\{ref\}`(?:[^`<]*<)?(ch-[\w-]+)", said)]
         wanted += [
             Path(page).parent.joinpath(link).as_posix() for link in re.findall(r"\]\(([^)#]+)\.ipynb", said)
         ]
