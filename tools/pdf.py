@@ -129,8 +129,13 @@ def article(html_folder: Path, page: str, known: set[str], base: str) -> Tag:
             name for name in node["class"] if name not in ("toggle", "dropdown", "toggle-hidden")
         ]
     names = {str(node["id"]) for node in found.select("[id]")}
+    taken: set[str] = set()
     for node in found.select("[id]"):
-        node["id"] = ident(page, str(node["id"]))
+        if str(node["id"]) in taken:  # exercises' inner boxes share one
+            del node["id"]
+        else:
+            taken.add(str(node["id"]))
+            node["id"] = ident(page, str(node["id"]))
     for node in found.select("a[href]"):
         address = linked(page, str(node["href"]), known)
         if address is None:
