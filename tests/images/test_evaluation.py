@@ -422,7 +422,7 @@ def test_two_processes_find_what_one_finds_though_one_is_killed(tmp_path):
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     torchrun = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2",
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1",
         "--master-addr=127.0.0.1", f"--master-port={port}", "--monitor-interval=0.1",
     ]  # fmt: skip
     done = subprocess.run(

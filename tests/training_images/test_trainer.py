@@ -399,7 +399,7 @@ def test_one_of_two_ranks_is_killed(tmp_path: Path, runs: Runs) -> None:
     runs.run({"out": str(tmp_path / "whole")}, 2)
     options = {"out": str(tmp_path / "parts"), "die_at": 192, "die_rank": 1}
     torchrun = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2",
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1",
         "--master-addr=127.0.0.1", f"--master-port={free_port()}", "--monitor-interval=0.1",
     ]  # fmt: skip
     subprocess.run(
