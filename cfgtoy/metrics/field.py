@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .. import _checks
 from ..prediction import Denoiser
@@ -63,7 +64,7 @@ def curl_norm(
     whole = z.new_zeros(len(z))
     for _ in range(probes):
         u = 2.0 * torch.randint(0, 2, z.shape, generator=generator, device=z.device).to(z) - 1
-        with torch.enable_grad():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # the attention that has second derivatives
             leaf = z.detach().requires_grad_()
             eps = denoiser(leaf, _as_tensor(lam, z), y).eps
             dummy = torch.ones_like(eps, requires_grad=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cfgtoy import NetDenoiser, metrics
 from cfgtoy.nets.evaluator import Evaluator
 from cfgtoy.nets.unet import Attention, NoisyClassifier, UNet, double, rms_norm
 
@@ -54,6 +55,15 @@ def test_null_has_a_row_of_its_own(unet: UNet) -> None:
     null = unet(z, lam, torch.tensor([-1]))
     for c in range(10):
         assert (unet(z, lam, torch.tensor([c])) - null).abs().max() > 1e-4
+
+
+def test_curl_norm_passes_through_attention(unet: UNet) -> None:
+    z, lam, y = inputs(2)
+    denoiser = NetDenoiser(unet, kind="v")
+    exact = metrics.curl(denoiser, z, lam, y).square().sum((1, 2)).sqrt()  # the whole Jacobian, a row at a time
+    generator = torch.Generator().manual_seed(3)
+    anti, _ = metrics.curl_norm(denoiser, z, lam, y, probes=64, generator=generator)
+    torch.testing.assert_close(anti, exact, rtol=0.15, atol=0)
 
 
 def test_samples_do_not_see_each_other(unet: UNet) -> None:
