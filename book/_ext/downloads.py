@@ -2,7 +2,7 @@
 
 The cells and outputs are those of the chapter. Its text is turned from MyST, which plain JupyterLab shows raw,
 into Markdown: numbers of equations and exercises, titles of chapters, names of authors stand where the page has
-them. A first cell says what to install, and defines the formulas' macros.
+them; the book's macros are written out. A first cell says what to install.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Names:
         titles: Page to title.
         files: Page to the notebook's file name, for pages that are notebooks.
         entries: Key to a reference's authors as a sentence names them, and to its full text.
-        macros: Formulas' macros, name to definition.
+        macros: Formulas' macros, none of which takes an argument: name to definition.
     """
 
     numbers: dict[str, str] = field(default_factory=dict)
@@ -128,7 +128,8 @@ class Plain:
         text = _TARGET.sub("", text)
         text = _NUMBERED.sub(self._tag, text)
         text = _LINK.sub(self._link, text)
-        return _ROLE.sub(self._role, text)
+        text = _ROLE.sub(self._role, text)
+        return re.sub(r"\\\\|\\([A-Za-z]+)", lambda m: self.names.macros.get(m[1], m[0]), text)
 
     def _tag(self, match: re.Match[str]) -> str:
         number = self.names.numbers.get(match["label"])
@@ -190,7 +191,7 @@ def convert(notebook: nbformat.NotebookNode, names: Names, page: str) -> nbforma
         page: The chapter's page, without suffix.
     """
     plain = Plain(names, page)
-    cells = [first_cell(names)]
+    cells = [first_cell()]
     for cell in notebook.cells:
         made = nbformat.from_dict(cell)
         made.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k != "mystnb"})
@@ -230,9 +231,8 @@ def _ends(cells: list[Any], notebook: nbformat.NotebookNode, at: int) -> bool:
     return following is None or (following.cell_type == "markdown" and bool(_HEADING.match(following.source)))
 
 
-def first_cell(names: Names) -> nbformat.NotebookNode:
-    """What to install, and the macros of the formulas."""
-    macros = "".join(f"\\newcommand{{\\{name}}}{{{text}}}" for name, text in names.macros.items())
+def first_cell() -> nbformat.NotebookNode:
+    """What to install."""
     version = cfgtoy.__version__
     lines = [
         f"> From the book *Guidance, measured*, written for `cfgtoy` {version}. To run this notebook, install the",
@@ -240,8 +240,7 @@ def first_cell(names: Names) -> nbformat.NotebookNode:
         f"> `file:///…/cfgtoy-{version}-py3-none-any.whl`, or of the repository, `git+https://…`. Nothing else of the",
         "> book is needed.",
     ]
-    text = "\n".join(lines) + (f"\n\n${macros}$" if macros else "")
-    cell = nbformat.v4.new_markdown_cell(text)
+    cell = nbformat.v4.new_markdown_cell("\n".join(lines))
     cell.id = "install"
     return cell
 

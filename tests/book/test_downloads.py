@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from nbclient import NotebookClient
 
@@ -46,6 +47,10 @@ NAMES = downloads.Names(
         ("[](07-b.ipynb) [it](../guidance/07-b.ipynb#x)", "[7. B](07-b.ipynb) [it](07-b.ipynb)"),
         ("[q](../back/faq.md) [w](https://a.org)", "q [w](https://a.org)"),
         ("$f[a](b)$ stays", "$f[a](b)$ stays"),
+        (
+            r"$\eps_0 \epsilon \\ \eps \\eps$",
+            r"$\boldsymbol{\epsilon}_0 \epsilon \\ \boldsymbol{\epsilon} \\eps$",
+        ),
         ("{footcite:t}`ho` and{footcite:p}`ka,ho`", "Ho and Salimans [1] and[2][1]"),
         (":::{admonition} In short\n:class: tip\n- {eq}`eq-a`\n:::", "> **In short**\n>\n> - (6.2)"),
         ("::::{note}\n:::{tip}\nx\n:::\n::::", "> **Note**\n>\n> > **Tip**\n> >\n> > x"),
@@ -104,6 +109,9 @@ def test_page_offers_its_notebook(html: Path, chapter: Path) -> None:
         r"\{[\w:-]+\}`[^`]*`|^:{3,}.*|^`{3,}\{.*|^\([\w-]+\)=|\]\([^)]*\.md[)#]", prose, re.MULTILINE
     )
     assert left == []
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
+    macros = settings["mathjax3_config"]["tex"]["macros"]
+    assert not set(re.findall(r"\\([A-Za-z]+)", prose)) & set(macros)  # plain JupyterLab has none of them
     for name in re.findall(r"\]\(([\w.-]+\.ipynb)\)", prose):
         assert (path.parent / name).is_file()
 
