@@ -206,7 +206,7 @@ class Ledger(Collected):
                         classes=["differs"],
                     )
                 body += _row(claim if number == 0 else "", told, row)
-        return _table(("", "Told", "Measured", "On", "Verdict"), (6, 27, 33, 10, 24), body)
+        return _table(("", "Told", "Measured", "On", "Verdict"), (6, 27, 30, 13, 24), body)
 
 
 class Differences(Collected):
