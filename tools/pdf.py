@@ -50,7 +50,8 @@ figure.still { margin: 1rem 0; break-inside: avoid; }
 figure.still figcaption { color: #444; font-size: 0.9rem; margin-top: 0.3rem; }
 .bd-content pre, article pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.78rem; overflow: visible; }
 p.admonition-title, dt { break-after: avoid; }
-div.cell_input, div.highlight, div.math, div.measured, p.admonition-title, tr, .paths, .chapter-map { break-inside: avoid; }
+div.cell_input, div.highlight, div.math, div.measured, p.admonition-title, tr, .paths, .chapter-map {
+    break-inside: avoid; }
 div.math { overflow: visible; }
 a.headerlink, button, .toggle-button { display: none; }
 a, a:visited { color: #1257b5; text-decoration: none; }
