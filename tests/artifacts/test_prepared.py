@@ -67,3 +67,21 @@ def test_the_floor_agrees_with_the_sweeps_own():
         assert floor[other["n"]][key] == pytest.approx(other[key], rel=0.01)
     distances = [floor[n]["frechet_cifar10_classifier"] for n in sorted(floor)]
     assert distances == sorted(distances, reverse=True)
+
+
+def test_the_small_sweeps_differ_in_the_guidance_alone():
+    cfg, classifier = (results(f"cifar10-sweep-{kind}-500") for kind in ("cfg", "classifier"))
+    for key in ("model_sha256", "extractor_sha256", "n", "reference", "seed", "batch", "commit"):
+        assert cfg[key] == classifier[key]
+    assert cfg["model_sha256"] == artifacts.manifest(DATA)["cifar10"]["sha256"]
+    assert (cfg["sampling"].pop("guidance"), classifier["sampling"].pop("guidance")) == ("cfg", "classifier")
+    assert cfg["sampling"] == classifier["sampling"]
+
+
+def test_the_small_sweep_is_the_large_one_and_its_bias():
+    key, floor = "frechet_cifar10_classifier", results("cifar10-floor")["results"]
+    real = {row["n"]: row[key] for row in floor}
+    bias = real[500] - real[10_000]  # of real images
+    large = {row["w"]: row[key] for row in results("cifar10-sweep-cfg")["results"]}
+    for row in results("cifar10-sweep-cfg-500")["results"]:
+        assert 0 < row[key] - large[row["w"]] < 2 * bias
