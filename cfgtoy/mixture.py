@@ -65,9 +65,11 @@ class GaussianMixture:
         # The same with the components last, which is how batches are worked on.
         self._means_t = means.mT.contiguous()[:, None]  # (d, 1, k)
         self._variances_t = self._variances.mT.contiguous()[:, None]  # (d, 1, k)
+        self._rest_t = 1 - self._variances_t  # I − Σ along the eigenvectors
         self._basis_t = None  # (d, d, 1, k): only where products are written out
         if self._basis is not None and self.dim <= _UNROLL:
             self._basis_t = self._basis.permute(1, 2, 0).contiguous()[:, :, None]
+            self._rest_t = ((self._basis_t * self._rest_t)[:, None] * self._basis_t).sum(2)  # (d, d, 1, k)
         if weights is None:
             weights = torch.ones(k, dtype=means.dtype, device=means.device)
         weights = _checks.finite("weights", weights).to(means)
@@ -337,12 +339,10 @@ class GaussianMixture:
 
     def _rest_of_pull(self, half: Columns, level: _Level) -> Columns:
         """(I − Σ)C⁻¹δ, d times (b, k)."""
-        rest = 1 - self._variances_t  # (d, 1, k), along the eigenvectors
         if self._basis_t is None:
-            return self._pull([r * column for r, column in zip(rest, half, strict=True)], level)
+            return self._pull([r * column for r, column in zip(self._rest_t, half, strict=True)], level)
         pull = self._pull(half, level)
-        matrix = ((self._basis_t * rest)[:, None] * self._basis_t).sum(2)  # (d, d, 1, k)
-        return [_plus_dot(row[0] * pull[0], pull[1:], row[1:]) for row in matrix]
+        return [_plus_dot(row[0] * pull[0], pull[1:], row[1:]) for row in self._rest_t]
 
 
 Columns = Sequence[Tensor] | Tensor
