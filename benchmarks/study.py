@@ -75,7 +75,7 @@ class Step:
 def plan(out: Path, *, tiny: bool = False, gpus: int = 1) -> list[Step]:
     """All steps, in the order of their worth."""
     data = "digits" if tiny else "cifar10"
-    shipped, steps = f"data/{data}.safetensors", []
+    steps: list[Step] = []
     few, how = "", "--batch 2500 --levels uniform --steps 18 --lo -8 --hi 10 --dtype bfloat16 --compile"
     if tiny:
         few = "--images 64 --batch 32 --device cpu --no-progress"
@@ -114,21 +114,31 @@ def plan(out: Path, *, tiny: bool = False, gpus: int = 1) -> list[Step]:
         bench("speed-sample-wide", "sample_speed.py", *random, "--size", "wide", minutes=2.5)
 
     sharp = "digits-evaluator" if tiny else "cifar10-evaluator-sharp"
-    evaluator = train("evaluator", sharp, minutes=2.0, parts=0)
-    short = "digits" if tiny else "cifar10-short"
+    evaluator = train("evaluator", sharp, minutes=2.5, parts=0)
+    fine = "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 1 1.5 2 3 4"
+    kept = ("--noise-floor", "--save-reference", str(out / "reference.safetensors"))
+    sweep("sweep-cfg", data, *kept, "--picture", str(out / "sheet.png"), w=fine, n=50_000, minutes=7.0)
+    classifier = ("--guidance", "classifier")
+    sweep("sweep-classifier", data, *classifier, w="0 0.5 1 2 3 4 6 8", n=50_000, minutes=4.0)
+    classifier = ("--guidance", "classifier-unconditional")
+    sweep("sweep-classifier-unconditional", data, *classifier, w="-1 0 1 2 3 4 6 8", n=50_000, minutes=4.0)
+
+    short, equal = "digits" if tiny else "cifar10-short", () if tiny else ("--images", "2000000")
+    for p in ("0.1", "0.2", "0.5"):
+        model = train(f"train-p{p}", short, "--p-uncond", p, *equal, minutes=2.5, parts=1)
+        sweep(f"sweep-p{p}", model, w="0 0.25 0.5 1 2 4", n=10_000, minutes=1.0)
+    for steps_t, v, minutes in (
+        ("16", "0", 0.7), ("16", "0.3", 0.7), ("16", "1", 0.7), ("128", "0", 1.2), ("128", "0.3", 1.2),
+        ("128", "1", 1.2), ("256", "0.3", 2.0), ("1024", "0.3", 5.0),
+    ):  # fmt: skip
+        options = () if tiny else ("--sampler", "ancestral", "--steps", steps_t, "--v", v)
+        sweep(f"sweep-T{steps_t}-v{v}", data, *options, w="0.5", n=10_000, minutes=minutes)
+
     model = train("train-short", short, minutes=6.0, parts=1)
     sweep("sweep-short", model, "--noise-floor", w="0 0.5 1 4", n=10_000, minutes=1.5)
-    model = train("train-more", "digits" if tiny else "cifar10-more", "--init", shipped, minutes=20.0)
-    fine = "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1 2 3 4"
-    sweep("sweep-cfg", model, "--noise-floor", w=fine, n=50_000, minutes=7.0)
-    classifier = ("--guidance", "classifier")
-    sweep("sweep-classifier", model, *classifier, w="0 0.5 1 2 3 4", n=50_000, minutes=6.0)
-    for steps_t, minutes in (("128", 1.5), ("256", 2.0), ("1024", 6.0)):
-        options = () if tiny else ("--sampler", "ancestral", "--steps", steps_t)
-        sweep(f"sweep-T{steps_t}", model, *options, w="0 0.5", n=10_000, minutes=minutes)
-    for p in ("0.2", "0.5"):
-        model = train(f"train-p{p}", short, "--p-uncond", p, minutes=6.0, parts=1)
-        sweep(f"sweep-p{p}", model, w="0 0.5 1 4", n=10_000, minutes=1.5)
+    train(
+        "train-more", "digits" if tiny else "cifar10-more", "--init", f"data/{data}.safetensors", minutes=20.0
+    )
     wide = ("digits",) if tiny else ("cifar10-wide", "--images", "15000000")
     model = train("train-wide", *wide, minutes=45.0, parts=4)
     sweep("sweep-wide", model, w="0 0.3 0.5 1", n=50_000, minutes=6.0)

@@ -53,15 +53,19 @@ def test_every_command_parses_and_hands_on_what_the_others_need(gpus, tmp_path, 
     assert all(config.resume for config in trained.values())
     assert all(config.batch % (gpus * config.accumulate) == 0 for config in trained.values())
     assert trained[tmp_path / "train-more" / "weights.safetensors"].init == Path("data/cifar10.safetensors")
-    assert [swept[tmp_path / f"sweep-T{t}.json"].sampling.steps for t in (128, 256, 1024)] == [128, 256, 1024]
-    for p in (0.2, 0.5):
+    assert [swept[tmp_path / f"sweep-T{t}-v0.3.json"].sampling.steps for t in (128, 256, 1024)] == [
+        128,
+        256,
+        1024,
+    ]
+    for p in (0.1, 0.2, 0.5):
         assert trained[tmp_path / f"train-p{p}" / "weights.safetensors"].p_uncond == p
     assert len({config.extractor for config in swept.values()}) == 1
 
 
 def test_steps_run_on_digits_and_only_once(tmp_path, monkeypatch):
     """One of each kind, in this process, which spares their starts; the test below starts one."""
-    kinds = ["evaluator", "train-more", "sweep-classifier", "sweep-T128"]
+    kinds = ["evaluator", "sweep-classifier", "sweep-T128-v0.3", "train-more"]
 
     def here(step, seconds, gpus, log):
         with torch.random.fork_rng(devices=[]):
