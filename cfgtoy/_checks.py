@@ -9,11 +9,32 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["broadcastable", "finite", "labels", "number", "positive_int", "rising", "tensor", "unit_interval"]
+__all__ = [
+    "broadcastable",
+    "finite",
+    "function",
+    "labels",
+    "number",
+    "positive_int",
+    "rising",
+    "tensor",
+    "unit_interval",
+]
+
+
+T = TypeVar("T")
+
+
+def function(name: str, value: T) -> T:
+    """Return ``value`` if it can be called."""
+    if not callable(value):
+        raise ValueError(f"{name}: got {value!r}, takes a function")
+    return value
 
 
 def tensor(name: str, value: object) -> Tensor:

@@ -1,0 +1,82 @@
+r"""Guidance: pure functions from denoisers to a denoiser.
+
+Two conventions hold throughout. ``w`` is the paper's weight, so w = 0 is the plain conditional model and w = −1 the
+unconditional one; :func:`w_from_scale` turns the scale s = 1 + w of most image tools into it. And nothing here
+switches guidance off behind your back: every formula holds at every w.
+
+A weight may be one number, or a tensor (b,) with one weight a sample.
+
+=========================  ====================================================================================
+:func:`classifier_free`    ε̃ = (1+w) ε(z,c) − w ε(z)                       Ho & Salimans 2022, eq. 6
+:func:`classifier`         ε̃ = ε(z,c) − w σ ∇ log p(c|z)                   Dhariwal & Nichol 2021; ibid. §3.1
+:func:`negative`           ε̃ = (1+w) ε(z,c) − w ε(z,c')                    the "negative prompt"
+:func:`auto`               ε̃ = (1+w) ε_good − w ε_bad                      Karras et al. 2024
+:func:`interval`           guided in [lo, hi] of λ, unguided elsewhere      Kynkäänniemi et al. 2024
+:func:`rescale`            the guided x̂ back at the conditional's length    Lin et al. 2023
+:func:`apg`                guide across x̂ more than along it                Sadat et al. 2024
+:func:`power_law`          weight grows with the size of the difference     Pavasovic et al. 2025
+:func:`cfg_plus_plus`      guide the estimate, renoise without guidance     Chung et al. 2024
+:func:`cfg_zero_star`      scale ε(z) to fit ε(z,c) before extrapolating    Fan et al. 2025
+:func:`dynamic_threshold`  clip and rescale x̂ by its own quantile           Saharia et al. 2022
+=========================  ====================================================================================
+
+:data:`RULES` names them all, and :func:`rule` makes a rule with its options that can be written down:
+
+>>> guided = rule("apg", eta=0.2)(denoiser, w=2.0)  # doctest: +SKIP
+"""
+
+from ._branches import pair, unconditional
+from ._weights import scale_from_w, w_from_scale
+from .affine import auto, classifier_free, negative
+from .gradient import Classifier, classifier, classifier_grad, implicit_classifier_grad
+from .intervals import interval
+from .plus_plus import cfg_plus_plus
+from .powers import power_law
+from .projected import apg
+from .rescaling import rescale
+from .table import PARTS, RULES, UNGUIDED_AT_ZERO, Rule, rule
+from .thresholding import dynamic_threshold
+from .zero_star import cfg_zero_star
+
+RULES.update(
+    {
+        "classifier-free": classifier_free,
+        "classifier": classifier,
+        "negative": negative,
+        "auto": auto,
+        "interval": interval,
+        "rescale": rescale,
+        "apg": apg,
+        "power-law": power_law,
+        "cfg-plus-plus": cfg_plus_plus,
+        "cfg-zero-star": cfg_zero_star,
+        "dynamic-threshold": dynamic_threshold,
+    }
+)
+# CFG++ renoises by ∅ at every weight, and a threshold clips at every weight.
+UNGUIDED_AT_ZERO.update(set(RULES) - {"cfg-plus-plus", "dynamic-threshold"})
+
+__all__ = [
+    "PARTS",
+    "RULES",
+    "Classifier",
+    "Rule",
+    "apg",
+    "auto",
+    "cfg_plus_plus",
+    "cfg_zero_star",
+    "classifier",
+    "classifier_free",
+    "classifier_grad",
+    "dynamic_threshold",
+    "implicit_classifier_grad",
+    "interval",
+    "negative",
+    "pair",
+    "power_law",
+    "rescale",
+    "rule",
+    "scale_from_w",
+    "unconditional",
+    "w_from_scale",
+]

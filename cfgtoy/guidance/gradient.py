@@ -1,0 +1,116 @@
+"""Guidance by the gradient of a classifier, and the classifier that hides in a conditional model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .. import _checks
+from ..logsnr import as_logsnr, log_alpha_sigma, per_sample
+from ..prediction import NULL, Denoiser, Prediction
+from ._branches import both, classes
+from ._branches import unconditional as without_class
+from ._weights import Weight, over, weight
+
+__all__ = ["Classifier", "classifier", "classifier_grad", "implicit_classifier_grad"]
+
+Classifier = Callable[[Tensor, Tensor], Tensor]
+"""``(z, logsnr) -> log p(c | z_λ)``, (b, C)."""
+
+
+def classifier(
+    denoiser: Denoiser, classifier: Classifier, *, w: Weight, unconditional: bool = False
+) -> Denoiser:
+    """Classifier guidance. At w = 0 it asks neither for a class's probability nor for its gradient.
+
+    Args:
+        denoiser: the model to guide.
+        classifier: log p(c | z_λ), (b, C); must know noisy samples. See :func:`classifier_grad`.
+        w: guidance weight, a number or (b,).
+        unconditional: guide the model without its class, with the weight w + 1: in theory the same, and in practice
+            the classifier then has to supply the class alone.
+
+    Raises:
+        ValueError: ``w`` is not finite, or ``classifier`` is not a function; on a call, labels that do not fit.
+
+    Source: Dhariwal & Nichol 2021, §4; Ho & Salimans 2022, §3.1: ε̃ = ε(z,c) − w σ ∇_z log p(c|z).
+    """
+    w, classifier = weight("w", w), _checks.function("classifier", classifier)
+    if unconditional:
+        denoiser, w = without_class(denoiser), w + 1
+    if not isinstance(w, Tensor) and w == 0:
+        return denoiser
+
+    def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+        pred = denoiser(z, logsnr, y)
+        return _shift_score(pred, over(w, z) * classifier_grad(classifier, z, logsnr, y))
+
+    return guided
+
+
+def _shift_score(pred: Prediction, shift: Tensor) -> Prediction:
+    """``pred`` with ``shift`` added to its score, held in the same kind: an affine map with a known slope."""
+    log_alpha, log_sigma = log_alpha_sigma(torch.as_tensor(pred.logsnr).to(pred.z))
+    log_slope, sign = {
+        "score": (torch.zeros_like(log_alpha), 1),
+        "eps": (log_sigma, -1),
+        "x": (2 * log_sigma - log_alpha, 1),
+        "v": (log_sigma - log_alpha, -1),
+    }[pred.kind]
+    return Prediction(
+        pred.z, pred.logsnr, pred.estimate + sign * per_sample(log_slope.exp(), shift) * shift, pred.kind
+    )
+
+
+def classifier_grad(classifier: Classifier, z: Tensor, lam: Tensor | float, y: Tensor | int | None) -> Tensor:
+    r"""∇_z log p(y | z_λ), (b, \*d): by the classifier's own ``grad`` where it has one, else by autograd.
+
+    Args:
+        classifier: ``(z, logsnr) -> log p(c | z)`` (b, C); an unnormalised logit will not do. If it has a method
+            ``grad(z, logsnr, y)``, that is used.
+        z: (b, \\*d).
+        lam: log-SNR, () or (b,).
+        y: classes (b,); where it is NULL the gradient is zero.
+
+    Raises:
+        ValueError: a class the classifier does not know, or shapes that do not fit.
+    """
+    logsnr = as_logsnr("lam", lam, _checks.tensor("z", z), check=False)
+    rows = classes(y, z)
+    own = getattr(classifier, "grad", None)
+    if callable(own):
+        grad = own(z, logsnr, rows.clamp(min=0))
+    else:
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            log_probs = classifier(leaf, logsnr)
+            if log_probs.ndim != 2 or len(log_probs) != len(z):
+                raise ValueError(
+                    f"classifier: got log-probabilities of shape {tuple(log_probs.shape)}, takes ({len(z)}, C)"
+                )
+            _checks.labels("y", rows, log_probs.shape[1], null=NULL)
+            picked = log_probs.gather(1, rows.clamp(min=0)[:, None])
+            (grad,) = torch.autograd.grad(picked.sum(), leaf)
+    return torch.where(per_sample(rows == NULL, z), torch.zeros_like(grad), grad)
+
+
+def implicit_classifier_grad(denoiser: Denoiser, z: Tensor, lam: Tensor | float, y: Tensor | int) -> Tensor:
+    r"""∇_z log p^i(c | z) = −(1/σ) [ε(z, c) − ε(z)], (b, \*d): the classifier hidden in a conditional model.
+
+    Exact scores make it the true classifier's gradient; a learned one need be no gradient at all.
+
+    Args:
+        denoiser: answers for a class and for NULL.
+        z: (b, \\*d).
+        lam: log-SNR, () or (b,).
+        y: classes, (b,) or one int.
+
+    Raises:
+        ValueError: labels or log-SNRs that do not fit.
+
+    Source: Ho & Salimans 2022, §3.2.
+    """
+    cond, uncond = both(denoiser, z, as_logsnr("lam", lam, _checks.tensor("z", z)), y)
+    return cond.score - uncond.score
