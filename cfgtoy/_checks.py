@@ -108,9 +108,10 @@ def broadcastable(first: str, a: Sequence[int], second: str, b: Sequence[int]) -
         ) from None
 
 
-def rising(name: str, grid: object) -> Tensor:
-    """Return ``grid`` if it is a finite, strictly rising one-dimensional tensor."""
-    checked = finite(name, grid)
+def rising(name: str, grid: object, *, noise: bool = False) -> Tensor:
+    """Return ``grid`` if it is a finite, strictly rising one-dimensional tensor; ``noise`` lets it start at −∞."""
+    checked = tensor(name, grid)
+    finite(name, checked[1:] if noise and checked.ndim == 1 and (checked[:1] == -math.inf).any() else checked)
     if checked.ndim != 1 or len(checked) < 1:
         raise ValueError(
             f"{name}: got shape {tuple(checked.shape)}, takes a one-dimensional grid of log-SNRs"

@@ -16,7 +16,18 @@ from torch import Tensor
 
 from . import _checks
 
-__all__ = ["alpha_sigma", "as_logsnr", "from_alpha_bar", "log1mexp", "log_alpha_sigma", "per_sample"]
+__all__ = [
+    "alpha_sigma",
+    "as_logsnr",
+    "flow_time",
+    "from_alpha_bar",
+    "from_flow",
+    "from_flow_time",
+    "log1mexp",
+    "log_alpha_sigma",
+    "per_sample",
+    "to_flow",
+]
 
 
 def log_alpha_sigma(lam: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +70,35 @@ def from_alpha_bar(alpha_bar: Tensor) -> Tensor:
     return torch.logit(alpha_bar)
 
 
+def flow_time(lam: Tensor) -> Tensor:
+    """The time t in [0, 1] at which z_t = (1−t) x + t ε has log-SNR ``lam``: t = σ/(α+σ) = sigmoid(−λ/2).
+
+    Source: Lipman et al. 2023; Liu et al. 2022, with t counted from data to noise.
+    """
+    return torch.sigmoid(-lam / 2)
+
+
+def from_flow_time(t: Tensor) -> Tensor:
+    """The log-SNR of z_t = (1−t) x + t ε: λ = 2 log((1−t)/t); −∞ at t = 1."""
+    return -2 * torch.logit(t)
+
+
+def _flow_length(lam: Tensor, like: Tensor) -> Tensor:
+    """α + σ = 1/√((1−t)² + t²)."""
+    log_alpha, log_sigma = log_alpha_sigma(lam)
+    return per_sample(log_alpha.exp() + log_sigma.exp(), like)
+
+
+def to_flow(z: Tensor, lam: Tensor) -> Tensor:
+    """z_t = (1−t) x + t ε of the sample z_λ = α x + σ ε, (b, \\*d): the same sample divided by α + σ."""
+    return z / _flow_length(lam, z)
+
+
+def from_flow(z: Tensor, lam: Tensor) -> Tensor:
+    """z_λ = α x + σ ε of the sample z_t = (1−t) x + t ε, (b, \\*d): see :func:`to_flow`."""
+    return z * _flow_length(lam, z)
+
+
 def log1mexp(x: Tensor) -> Tensor:
     """Return log(1 − e^x) for x ≤ 0 without cancellation at either end.
 
@@ -71,7 +111,9 @@ def log1mexp(x: Tensor) -> Tensor:
     return torch.where(near_zero, torch.log(-torch.expm1(x)), torch.log1p(-torch.exp(safe)))
 
 
-def as_logsnr(name: str, lam: Tensor | float, like: Tensor, *, check: bool = True) -> Tensor:
+def as_logsnr(
+    name: str, lam: Tensor | float, like: Tensor, *, check: bool = True, noise: bool = False
+) -> Tensor:
     """Return ``lam`` as a tensor of the dtype and device of ``like``: a scalar, or one value per sample.
 
     Args:
@@ -79,6 +121,7 @@ def as_logsnr(name: str, lam: Tensor | float, like: Tensor, *, check: bool = Tru
         lam: a number, a 0-d tensor, or a tensor of shape (b,) with b = ``len(like)``.
         like: the samples, (b, \\*d).
         check: look for NaN too; off in network calls, where reading the values would stall a GPU.
+        noise: let a tensor hold −∞, pure noise.
 
     Raises:
         ValueError: ``lam`` is NaN or infinite, or its shape is neither () nor (b,).
@@ -86,7 +129,7 @@ def as_logsnr(name: str, lam: Tensor | float, like: Tensor, *, check: bool = Tru
     if not isinstance(lam, Tensor):
         lam = torch.tensor(_checks.number(name, lam), dtype=torch.float64)
     lam = lam.to(device=like.device, dtype=like.dtype)
-    if check:
+    if check and not (noise and bool((lam < torch.inf).all())):
         _checks.finite(name, lam)
     if lam.ndim == 1 and len(lam) == 1:
         lam = lam[0]

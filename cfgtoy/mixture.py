@@ -207,7 +207,7 @@ class GaussianMixture:
     def __call__(self, z: Tensor, logsnr: Tensor | float, y: Tensor | int | None = None) -> Prediction:
         """The exact prediction at ``z``: its ``x`` is E[x | z_λ, y] and its ``score`` is ∇ log p(z_λ | y).
 
-        Arguments and errors as in :meth:`log_prob`.
+        Arguments and errors as in :meth:`log_prob`; a tensor of log-SNRs may hold −∞, pure noise.
         """
 
         def velocity(z: Tensor, level: _Level, prior: Tensor) -> Tensor:
@@ -285,7 +285,8 @@ class GaussianMixture:
         _checks.finite("z", z)
         if z.ndim != 2 or z.shape[1] != self.dim:
             raise ValueError(f"z: got shape {tuple(z.shape)}, takes (b, {self.dim})")
-        lam = as_logsnr(name, lam, z).reshape(-1, 1)  # (b or 1, 1)
+        # The denoiser's velocity is defined at −∞ too, as −E[x | y].
+        lam = as_logsnr(name, lam, z, noise=name == "logsnr").reshape(-1, 1)  # (b or 1, 1)
         if y is None:
             prior = self._log_weights[NULL:]  # (1, k)
         else:

@@ -1,13 +1,14 @@
-r"""What a denoiser returns, and the four faces of one estimate.
+r"""What a denoiser returns, and the five faces of one estimate.
 
 A noisy sample is :math:`z = \alpha x + \sigma \varepsilon`. Whoever knows ``z`` and one of
 
 * ``x``: the clean sample,
 * ``eps``: the noise ε,
 * ``v``: the velocity α ε − σ x (Salimans & Ho 2022),
+* ``flow``: the velocity ε − x of :math:`z_t = (1-t) x + t \varepsilon` (Lipman et al. 2023; Liu et al. 2022),
 * ``score``: :math:`\nabla_z \log p(z) = -\varepsilon / \sigma`,
 
-knows the other three. The conversions live here and nowhere else. Each is affine in the estimate, so a weighted
+knows the others. The conversions live here and nowhere else. Each is affine in the estimate, so a weighted
 mean of two predictions at the same ``z`` is the same prediction whichever face one averages.
 """
 
@@ -28,7 +29,8 @@ __all__ = ["NULL", "Denoiser", "Kind", "NetDenoiser", "Prediction"]
 NULL = -1
 """The class index that stands for ∅: no class, the unconditional model."""
 
-Kind = Literal["x", "eps", "v", "score"]
+Kind = Literal["x", "eps", "v", "flow", "score"]
+_KINDS = get_args(Kind)
 
 
 @runtime_checkable
@@ -42,20 +44,47 @@ class Denoiser(Protocol):
     def __call__(self, z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction: ...
 
 
+Number = Tensor | float
+
+
+def _face(kind: Kind, alpha: Tensor, sigma: Tensor) -> tuple[Number, Number, Number]:
+    """a, b and D = α b − σ a of the kind a x + b ε; for v, D = α² + σ² is one exactly."""
+    match kind:
+        case "x":
+            return 1.0, 0.0, -sigma
+        case "eps":
+            return 0.0, 1.0, alpha
+        case "v":
+            return -sigma, alpha, 1.0
+        case "flow":
+            return -1.0, 1.0, alpha + sigma
+        case "score":
+            return 0.0, -1 / sigma, -alpha / sigma
+
+
+def _times(p: Number, q: Number) -> Number:
+    """p q, without touching a tensor for 0, 1 or −1: a denoiser converts at every step, often few numbers."""
+    if isinstance(p, float):
+        p, q = q, p
+    if isinstance(q, Tensor) or not isinstance(p, Tensor):
+        return p * q
+    return p if q == 1 else -p if q == -1 else 0.0 if q == 0 else p * q
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """One estimate at ``z``, read as clean sample, noise, velocity or score.
+    """One estimate at ``z``, read as clean sample, noise, velocity, flow velocity or score.
 
     Args:
         z: noisy samples, (b, \\*d).
-        logsnr: log-SNR λ, () or (b,).
+        logsnr: log-SNR λ, () or (b,); −∞, pure noise, where the estimate is one of x, v or flow.
         estimate: the estimate itself, of the shape of ``z``.
-        kind: which of the four the estimate is.
+        kind: which of the five the estimate is.
 
     Raises:
         ValueError: the shapes differ, ``logsnr`` is not one value or one a sample, or ``kind`` is unknown.
 
-    Source: Salimans & Ho 2022 (v); Ho & Salimans 2022, §2 (the rest).
+    Source: Salimans & Ho 2022 (v); Lipman et al. 2023 (flow); Ho & Salimans 2022, §2 (the rest).
     """
 
     z: Tensor
@@ -64,8 +93,8 @@ class Prediction:
     kind: Kind
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind: got {self.kind!r}, takes one of {', '.join(get_args(Kind))}")
+        if self.kind not in _KINDS:
+            raise ValueError(f"kind: got {self.kind!r}, takes one of {', '.join(_KINDS)}")
         if self.estimate.shape != self.z.shape:
             raise ValueError(
                 f"estimate: got shape {tuple(self.estimate.shape)}, takes that of z, {tuple(self.z.shape)}"
@@ -92,68 +121,99 @@ class Prediction:
         return cls(z, logsnr, v, "v")
 
     @classmethod
+    def from_flow(cls, z: Tensor, logsnr: Tensor, flow: Tensor) -> Prediction:
+        """The prediction whose flow velocity is ``flow``; ``z`` is z_λ, see :func:`cfgtoy.logsnr.from_flow`."""
+        return cls(z, logsnr, flow, "flow")
+
+    @classmethod
     def from_score(cls, z: Tensor, logsnr: Tensor, score: Tensor) -> Prediction:
         """The prediction whose score is ``score``."""
         return cls(z, logsnr, score, "score")
 
     @property
-    def _alpha_sigma(self) -> tuple[Tensor, Tensor]:
-        lam = torch.as_tensor(self.logsnr, dtype=self.z.dtype, device=self.z.device)
-        log_alpha, log_sigma = log_alpha_sigma(lam)
-        return per_sample(log_alpha.exp(), self.z), per_sample(log_sigma.exp(), self.z)
-
-    @property
     def x(self) -> Tensor:
-        """The clean sample x̂, (b, \\*d): (z − σ ε)/α."""
-        alpha, sigma = self._alpha_sigma
-        match self.kind:
-            case "x":
-                return self.estimate
-            case "eps":
-                return (self.z - sigma * self.estimate) / alpha
-            case "v":
-                return alpha * self.z - sigma * self.estimate
-            case "score":
-                return (self.z + sigma**2 * self.estimate) / alpha
+        """The clean sample x̂, (b, \\*d)."""
+        return self.as_kind("x")
 
     @property
     def eps(self) -> Tensor:
-        """The noise ε̂, (b, \\*d): (z − α x)/σ."""
-        alpha, sigma = self._alpha_sigma
-        match self.kind:
-            case "x":
-                return (self.z - alpha * self.estimate) / sigma
-            case "eps":
-                return self.estimate
-            case "v":
-                return sigma * self.z + alpha * self.estimate
-            case "score":
-                return -sigma * self.estimate
+        """The noise ε̂, (b, \\*d)."""
+        return self.as_kind("eps")
 
     @property
     def v(self) -> Tensor:
         """The velocity v̂ = α ε̂ − σ x̂, (b, \\*d)."""
-        alpha, sigma = self._alpha_sigma
-        match self.kind:
-            case "x":
-                return (alpha * self.z - self.estimate) / sigma
-            case "eps":
-                return (self.estimate - sigma * self.z) / alpha
-            case "v":
-                return self.estimate
-            case "score":
-                return -sigma * (self.z + self.estimate) / alpha
+        return self.as_kind("v")
+
+    @property
+    def flow(self) -> Tensor:
+        """The flow velocity û = ε̂ − x̂, (b, \\*d)."""
+        return self.as_kind("flow")
 
     @property
     def score(self) -> Tensor:
-        """The score ∇_z log p(z), (b, \\*d): −ε̂/σ."""
-        return self.estimate if self.kind == "score" else -self.eps / self._alpha_sigma[1]
+        """The score ∇_z log p(z) = −ε̂/σ, (b, \\*d)."""
+        return self.as_kind("score")
 
     def as_kind(self, kind: Kind) -> Tensor:
-        """The estimate read as ``kind``."""
-        if kind not in get_args(Kind):
-            raise ValueError(f"kind: got {kind!r}, takes one of {', '.join(get_args(Kind))}")
-        return self.estimate if kind == self.kind else getattr(self, kind)
+        """The estimate read as ``kind``.
+
+        Raises:
+            ValueError: unknown ``kind``; at λ = −∞, where ε and the score say nothing of x, x, v or flow is asked of
+                them (looked at on the CPU only: a GPU would have to stop and answer).
+        """
+        offset, slope = self._line(self.kind, kind)
+        if kind == self.kind:
+            return self.estimate
+        read = slope * self.estimate
+        return read if offset is None else offset * self.z + read
+
+    def slope(self, kind: Kind) -> Number:
+        """By how much the reading as ``kind`` changes with the estimate: a number, or (b, 1, …).
+
+        So the difference of two predictions of one kind, read as ``kind``, is ``slope`` times that of their estimates:
+        nothing cancels that did not cancel before.
+
+        Raises:
+            ValueError: as in :meth:`as_kind`.
+        """
+        return self._line(self.kind, kind)[1]
+
+    def plus(self, shift: Tensor, kind: Kind) -> Prediction:
+        """This prediction with ``shift`` added to its reading as ``kind``; it keeps its own kind, and so its precision.
+
+        Raises:
+            ValueError: as in :meth:`as_kind`, with the two kinds exchanged.
+        """
+        return Prediction(
+            self.z, self.logsnr, self.estimate + self._line(kind, self.kind)[1] * shift, self.kind
+        )
+
+    def _line(self, have: Kind, want: Kind) -> tuple[Number | None, Number]:
+        """``want`` = offset · z + slope · ``have``; an offset of None is zero.
+
+        With z = α x + σ ε, ``have`` = a x + b ε and ``want`` = c x + d ε, elimination of x and ε gives
+        offset = (b c − a d) / D and slope = (α d − σ c) / D, D = α b − σ a.
+        """
+        for kind in (have, want):
+            if kind not in _KINDS:
+                raise ValueError(f"kind: got {kind!r}, takes one of {', '.join(_KINDS)}")
+        if have == want:
+            return None, 1.0
+        lam = torch.as_tensor(self.logsnr, dtype=self.z.dtype, device=self.z.device)
+        alpha, sigma = (per_sample(log.exp(), self.z) for log in log_alpha_sigma(lam))
+        noise = ("eps", "score")
+        if have in noise and want in noise:
+            return None, -sigma if have == "score" else -1 / sigma
+        if have in noise and lam.device.type == "cpu" and lam.numel() and lam.amin().item() == -torch.inf:
+            raise ValueError(
+                f"logsnr: got −inf for an estimate of {have}, takes finite levels, or an estimate of x, v or flow: "
+                f"pure noise does not say what {want} is"
+            )
+        a, b, det = _face(have, alpha, sigma)
+        c, d, numerator = _face(want, alpha, sigma)
+        offset = _times(b, c) - _times(a, d)
+        return (offset, numerator) if have == "v" else (offset / det, numerator / det)
 
     def mix(self, other: Prediction, weight: Tensor | float) -> Prediction:
         """Return ``(1 − weight)·self + weight·other``: the affine combination that guidance is made of.
@@ -170,7 +230,8 @@ class NetDenoiser:
 
     Args:
         net: called with z (b, \\*d), logsnr (b,) and y (b,) int64 with :data:`NULL` for ∅; returns the shape of z.
-        kind: what the network's output means, ``"eps"``, ``"v"`` or ``"x"``.
+        kind: what the network's output means, ``"eps"``, ``"v"``, ``"x"`` or ``"flow"``. Whichever it is, the network
+            is called with z_λ = α x + σ ε; one that wants z_t takes :func:`cfgtoy.logsnr.to_flow` of it.
 
     Raises:
         ValueError: unknown ``kind``; on a call, shapes or log-SNRs that do not fit, or a class that a network with an
@@ -178,8 +239,8 @@ class NetDenoiser:
     """
 
     def __init__(self, net: Callable[[Tensor, Tensor, Tensor], Tensor], kind: Kind = "eps") -> None:
-        if kind not in get_args(Kind):
-            raise ValueError(f"kind: got {kind!r}, takes one of {', '.join(get_args(Kind))}")
+        if kind not in _KINDS:
+            raise ValueError(f"kind: got {kind!r}, takes one of {', '.join(_KINDS)}")
         self.net = net
         self.kind: Kind = kind
 

@@ -395,3 +395,16 @@ def test_the_gpu_agrees_with_the_cpu(random_mixture):
             on_gpu(z.cuda(), lam, y.cuda()).x.cpu(), m(z, lam, y).x, rtol=1e-4, atol=1e-4
         )
     assert on_gpu.sample(5).device.type == "cuda"
+
+
+def test_the_denoiser_knows_pure_noise(random_mixture):
+    """At λ = −∞ nothing is known of x but its class: the posterior mean is the class's mean, the score −z."""
+    m = random_mixture()
+    z, y = torch.randn(4, 2, dtype=torch.float64), torch.tensor([0, 1, 2, NULL])
+    means = torch.stack([m.mean_cov(c)[0] for c in (0, 1, 2)] + [m.mean_cov()[0]])
+    for lam in (torch.tensor(-math.inf), torch.tensor([-math.inf, -60.0, -math.inf, -math.inf])):
+        torch.testing.assert_close(m(z, lam, y).x, means)
+        torch.testing.assert_close(m(z, lam, y).score, -z)
+    for bad in (math.inf, math.nan):
+        with pytest.raises(ValueError, match=r"^logsnr: got"):
+            m(z, torch.tensor(bad), y)

@@ -44,7 +44,7 @@ def interval(
     inside_rule, outside_rule = wrapped(guided, unguided, of, w, "unguided")
 
     def switched(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        lam = as_logsnr("logsnr", logsnr, z)
+        lam = as_logsnr("logsnr", logsnr, z, noise=True)
         inside = (lam >= lo) & (lam <= hi)
         if bool(inside.all()):
             return inside_rule(z, lam, y)

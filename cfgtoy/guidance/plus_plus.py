@@ -28,7 +28,7 @@ def cfg_plus_plus(
         denoiser: answers for a class and for NULL.
         scale: interpolation between the unconditional (0) and the conditional (1) estimate.
         w: ``scale`` − 1, the weight of that estimate: −1 to 0 interpolates, as the source does. Give one of the two.
-        grid: the rising levels of the sampler, (T,).
+        grid: the rising levels of the sampler, (T,); the first may be −∞.
 
     Raises:
         ValueError: ``scale`` or ``w`` is not finite, both or neither are given, ``grid`` does not rise; on a call, a λ
@@ -39,10 +39,10 @@ def cfg_plus_plus(
     if scale is not None and w is not None:
         raise ValueError(f"w: got {w!r} with scale = {scale!r}, takes one of the two, w = scale − 1")
     share = _checks.number("scale", scale) if w is None else 1 + _checks.number("w", w)
-    grid = _checks.rising("grid", grid)
+    grid = _checks.rising("grid", grid, noise=True)
 
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        lam = as_logsnr("logsnr", logsnr, z)
+        lam = as_logsnr("logsnr", logsnr, z, noise=True)
         levels = grid.to(lam)
         at = (lam[..., None] - levels).abs().argmin(-1)  # the nearest level, () or (b,)
         if not bool(torch.isclose(levels[at], lam, rtol=1e-5, atol=1e-5).all()):
