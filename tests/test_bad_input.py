@@ -350,6 +350,18 @@ def test_parameters_of_rules(bad, share, positive):
     refused("power", lambda: guidance.power_law(M, w=1.0, power=-1.0))
 
 
+def test_names_and_parts_of_rules():
+    refused("threshold", lambda: guidance.apg(M, w=1.0, threshold="a"))
+    refused("on", lambda: guidance.rescale(M, M, on="w"))
+    refused("kind", lambda: Prediction.from_x(Z, torch.tensor(0.0), Z).slope("w"))
+    refused("kind", lambda: Prediction.from_x(Z, torch.tensor(0.0), Z).plus(Z, "w"))
+    refused("bad", lambda: guidance.auto(M, None, w=1.0))
+    refused("classifier", lambda: guidance.classifier(M, None, w=1.0))
+    refused("y_negative", lambda: guidance.negative(M, w=1.0, y_negative="cat"))
+    for w in (None, "1"):
+        refused("w", lambda w=w: guidance.apg(M, w=w))
+
+
 @given(lo=st.floats(-20, 20), gap=st.floats(1e-6, 40))
 def test_intervals(lo, gap):
     refused("lo", lambda: guidance.interval(M, M, lo=lo, hi=lo - gap))

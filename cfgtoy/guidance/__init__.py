@@ -12,11 +12,11 @@ A weight may be one number, or a tensor (b,) with one weight a sample.
 :func:`negative`           ε̃ = (1+w) ε(z,c) − w ε(z,c')                    the "negative prompt"
 :func:`auto`               ε̃ = (1+w) ε_good − w ε_bad                      Karras et al. 2024
 :func:`interval`           guided in [lo, hi] of λ, unguided elsewhere      Kynkäänniemi et al. 2024
-:func:`rescale`            the guided x̂ back at the conditional's length    Lin et al. 2023
+:func:`rescale`            the guided ẽ back at the conditional's size      Lin et al. 2023
 :func:`apg`                guide across x̂ more than along it                Sadat et al. 2024
 :func:`power_law`          weight grows with the size of the difference     Pavasovic et al. 2025
 :func:`cfg_plus_plus`      guide the estimate, renoise without guidance     Chung et al. 2024
-:func:`cfg_zero_star`      scale ε(z) to fit ε(z,c) before extrapolating    Fan et al. 2025
+:func:`cfg_zero_star`      scale u(z) to fit u(z,c) before extrapolating    Fan et al. 2025
 :func:`dynamic_threshold`  clip and rescale x̂ by its own quantile           Saharia et al. 2022
 =========================  ====================================================================================
 

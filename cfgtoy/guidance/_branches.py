@@ -9,7 +9,7 @@ from .. import _checks
 from ..logsnr import as_logsnr, per_sample
 from ..prediction import NULL, Denoiser, Prediction
 
-__all__ = ["both", "classes", "inner", "norm", "pair", "unconditional"]
+__all__ = ["both", "classes", "pair", "unconditional"]
 
 
 def classes(y: Tensor | int | None, z: Tensor) -> Tensor:
@@ -63,13 +63,3 @@ def pair(conditional: Denoiser, unconditional: Denoiser) -> Denoiser:
         return Prediction(z, cond.logsnr, torch.where(null, other, cond.estimate), cond.kind)
 
     return either
-
-
-def inner(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product over all axes but the first, kept as axes of size one."""
-    return (a * b).flatten(1).sum(1).reshape(-1, *[1] * (a.ndim - 1))
-
-
-def norm(a: Tensor) -> Tensor:
-    """Euclidean length over all axes but the first, kept as axes of size one; never zero, so it can divide."""
-    return inner(a, a).sqrt().clamp(min=torch.finfo(a.dtype).tiny)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks
-from ..logsnr import as_logsnr, log_alpha_sigma, per_sample
+from ..logsnr import as_logsnr, per_sample
 from ..prediction import NULL, Denoiser, Prediction
 from ._branches import both, classes
 from ._branches import unconditional as without_class
@@ -44,24 +44,10 @@ def classifier(
         return denoiser
 
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        pred = denoiser(z, logsnr, y)
-        return _shift_score(pred, over(w, z) * classifier_grad(classifier, z, logsnr, y))
+        push = over(w, z) * classifier_grad(classifier, z, logsnr, y)
+        return denoiser(z, logsnr, y).plus(push, "score")
 
     return guided
-
-
-def _shift_score(pred: Prediction, shift: Tensor) -> Prediction:
-    """``pred`` with ``shift`` added to its score, held in the same kind: an affine map with a known slope."""
-    log_alpha, log_sigma = log_alpha_sigma(torch.as_tensor(pred.logsnr).to(pred.z))
-    log_slope, sign = {
-        "score": (torch.zeros_like(log_alpha), 1),
-        "eps": (log_sigma, -1),
-        "x": (2 * log_sigma - log_alpha, 1),
-        "v": (log_sigma - log_alpha, -1),
-    }[pred.kind]
-    return Prediction(
-        pred.z, pred.logsnr, pred.estimate + sign * per_sample(log_slope.exp(), shift) * shift, pred.kind
-    )
 
 
 def classifier_grad(classifier: Classifier, z: Tensor, lam: Tensor | float, y: Tensor | int | None) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 
 from .. import _checks
 from ..prediction import Denoiser, Prediction
-from ._branches import norm
+from ._vectors import inner, norm
 from ._weights import Weight
 from .table import Rule, wrapped
 
@@ -20,30 +23,47 @@ def rescale(
     w: Weight | None = None,
     of: Rule | str = "classifier-free",
     phi: float = 0.7,
+    on: Literal["output", "x"] = "output",
 ) -> Denoiser:
-    """CFG-rescale: give the guided x̂ the conditional x̂'s length, by the share ``phi``.
+    """CFG-rescale: give the guided estimate the conditional one's size, by the share ``phi``.
 
-    The source matches standard deviations over pixels; this matches root mean squares, which for images of mean near
-    zero is the same and has a meaning in two dimensions too.
+    As in the source, size is the standard deviation over a sample's entries of the model's own output, be it ε, v or
+    any other kind. That is a statistic of images: of two entries it is half their difference, and of one it is zero
+    (such a sample is left alone). On points take ``on="x"``, the length of x̂.
 
     Args:
-        guided, conditional: the denoiser to repair and the one whose length counts; or the denoiser alone, with ``w``:
+        guided, conditional: the denoiser to repair and the one whose size counts; or the denoiser alone, with ``w``:
             guided by ``of`` at that weight.
         w: guidance weight, a number or (b,).
         of: the rule whose result is rescaled.
         phi: 0 leaves the guided one alone, 1 rescales fully.
+        on: ``"output"``, what the conditional model estimates, by its standard deviation; ``"x"``, x̂ by its length.
 
     Raises:
-        ValueError: ``phi`` outside [0, 1]; both or neither of ``conditional`` and ``w``.
+        ValueError: ``phi`` outside [0, 1], an unknown ``on``, both or neither of ``conditional`` and ``w``.
 
-    Source: Lin et al. 2023, eqs. 14–16.
+    Source: Lin et al. 2023, eqs. 14–16: ẽ = e (1 − phi + phi std(e_c)/std(e)).
     """
     phi = _checks.unit_interval("phi", phi)
+    if on not in ("output", "x"):
+        raise ValueError(f"on: got {on!r}, takes output or x")
     raw, reference = wrapped(guided, conditional, of, w, "conditional")
 
     def rescaled(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        pred = raw(z, logsnr, y)
-        x, target = pred.x, reference(z, logsnr, y).x
-        return Prediction.from_x(z, pred.logsnr, x * (1 - phi + phi * norm(target) / norm(x)))
+        pred, target = raw(z, logsnr, y), reference(z, logsnr, y)
+        e, e_c = pred.as_kind(target.kind), target.estimate
+        if on == "output":
+            size, size_c = _spread(e), _spread(e_c)
+            ratio = torch.where(size > 0, size_c / size, 1.0)
+            return Prediction(z, target.logsnr, e * (1 - phi + phi * ratio), target.kind)
+        # (‖x_c‖/‖x‖ − 1) x, from the difference of the estimates: the lengths themselves would cancel.
+        x, x_c = pred.x, target.x
+        share = inner(e_c - e, x_c + x) / (norm(x) * (norm(x) + norm(x_c)))
+        return Prediction(z, target.logsnr, e + phi * share * x, target.kind)
 
     return rescaled
+
+
+def _spread(e: Tensor) -> Tensor:
+    """Standard deviation over a sample's entries, (b, 1, …)."""
+    return e.flatten(1).std(1, correction=0).reshape(-1, *[1] * (e.ndim - 1))

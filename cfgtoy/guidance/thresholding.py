@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks
+from ..logsnr import per_sample
 from ..prediction import Denoiser, Prediction
 from ._weights import Weight
 from .table import Rule, rule
@@ -28,7 +29,7 @@ def dynamic_threshold(
         w: guidance weight, a number or (b,); None leaves the denoiser as it is.
         of: the rule whose result is tamed, where ``w`` is given.
         quantile: of |x̂| over a sample's entries, in [0, 1].
-        floor: the range of the data; samples inside it are left alone.
+        floor: the range of the data; samples inside it are left alone, bit for bit.
 
     Raises:
         ValueError: ``quantile`` outside [0, 1] or ``floor`` not positive.
@@ -43,11 +44,8 @@ def dynamic_threshold(
     def thresholded(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
         pred = raw(z, logsnr, y)
         x = pred.x
-        s = (
-            torch.quantile(x.abs().flatten(1), quantile, dim=1)
-            .clamp(min=floor)
-            .reshape(-1, *[1] * (x.ndim - 1))
-        )
-        return Prediction.from_x(z, pred.logsnr, x.clamp(-s, s) * (floor / s))
+        s = torch.quantile(x.abs().flatten(1), quantile, dim=1).clamp(min=floor)
+        s = per_sample(s, x)
+        return pred.plus(x.clamp(-s, s) * (floor / s) - x, "x")
 
     return thresholded

@@ -291,17 +291,43 @@ def rows(mixture, z, y, lam):
 
 
 @pytest.mark.parametrize("lam", RULE_LEVELS)
-def test_rescale(mixture, z, y, lam):
+def test_rescale_of_the_clean_estimate(mixture, z, y, lam):
     cond, _ = rows(mixture, z, y, lam)
     guided = guidance.classifier_free(mixture, w=4.0)
     raw = guided(z, lam, y).x
     for phi in (0.0, 0.4, 1.0):
-        got = guidance.rescale(guided, mixture, phi=phi)(z, lam, y).x
+        got = guidance.rescale(guided, mixture, phi=phi, on="x")(z, lam, y).x
         for i in range(len(z)):
             whole = raw[i] * (cond.x[i].norm() / raw[i].norm())
             torch.testing.assert_close(got[i], phi * whole + (1 - phi) * raw[i])
-    full = guidance.rescale(guided, mixture, phi=1.0)(z, lam, y).x
+    full = guidance.rescale(guided, mixture, phi=1.0, on="x")(z, lam, y).x
     torch.testing.assert_close(full.norm(dim=1), cond.x.norm(dim=1))
+
+
+@pytest.mark.parametrize("kind", ["x", "eps", "v", "flow"])
+def test_rescale_of_the_models_own_output(kind):
+    """Lin et al. match the standard deviation of what the network puts out, whatever that is."""
+    denoiser = NetDenoiser(Network(), kind)
+    z, y, lam = (
+        torch.randn(5, 3, 4, 4, dtype=F64),
+        torch.tensor([0, 1, 2, 0, 1]),
+        torch.tensor(0.7, dtype=F64),
+    )
+    guided = guidance.classifier_free(denoiser, w=4.0)
+    raw, cond = guided(z, lam, y).estimate, denoiser(z, lam, y).estimate
+    for phi in (0.0, 0.4, 1.0):
+        got = guidance.rescale(guided, denoiser, phi=phi)(z, lam, y)
+        assert got.kind == kind
+        for i in range(5):
+            whole = raw[i] * (cond[i].std() / raw[i].std())
+            torch.testing.assert_close(got.estimate[i], phi * whole + (1 - phi) * raw[i])
+
+
+def test_rescale_leaves_a_sample_of_one_entry_alone(random_mixture):
+    m = random_mixture(dim=1)
+    z, y = torch.randn(4, 1, dtype=F64), torch.tensor([0, 1, 2, NULL])
+    guided = guidance.classifier_free(m, w=3.0)
+    torch.testing.assert_close(guidance.rescale(guided, m)(z, 0.5, y).x, guided(z, 0.5, y).x)
 
 
 @pytest.mark.parametrize("lam", RULE_LEVELS)
@@ -327,10 +353,10 @@ def test_power_law(mixture, z, y, lam):
     plain = guidance.power_law(mixture, w=2.0, power=0.0)(z, lam, y)
     torch.testing.assert_close(plain.eps, guidance.classifier_free(mixture, w=2.0)(z, lam, y).eps)
     for power in (-0.5, 0.9):
-        got = guidance.power_law(mixture, w=2.0, power=power)(z, lam, y).eps
-        delta = cond.eps - uncond.eps
+        got = guidance.power_law(mixture, w=2.0, power=power)(z, lam, y).score
+        delta = cond.score - uncond.score
         for i in range(len(z)):
-            torch.testing.assert_close(got[i], cond.eps[i] + 2 * delta[i].norm() ** power * delta[i])
+            torch.testing.assert_close(got[i], cond.score[i] + 2 * delta[i].norm() ** power * delta[i])
 
 
 @pytest.mark.parametrize("power", [-0.5, 0.0, 2.0])
@@ -343,10 +369,10 @@ def test_power_law_where_the_branches_agree(z, power):
 @pytest.mark.parametrize("lam", RULE_LEVELS)
 def test_cfg_zero_star(mixture, z, y, lam):
     cond, uncond = rows(mixture, z, y, lam)
-    got = guidance.cfg_zero_star(mixture, w=2.0)(z, lam, y).eps
+    got = guidance.cfg_zero_star(mixture, w=2.0)(z, lam, y).flow
     for i in range(len(z)):
-        fit = torch.linalg.lstsq(uncond.eps[i][:, None], cond.eps[i][:, None]).solution.item()
-        torch.testing.assert_close(got[i], 3 * cond.eps[i] - 2 * fit * uncond.eps[i])
+        fit = torch.linalg.lstsq(uncond.flow[i][:, None], cond.flow[i][:, None]).solution.item()
+        torch.testing.assert_close(got[i], 3 * cond.flow[i] - 2 * fit * uncond.flow[i])
     assert torch.equal(guidance.cfg_zero_star(mixture, w=0.0)(z, lam, y).eps, cond.eps)
 
 

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from cfgtoy import NULL, classifiers, guidance
+from cfgtoy import NULL, NetDenoiser, artifacts, classifiers, guidance, nets, samplers
 from cfgtoy.guidance import RULES, Rule, rule
 
 F64 = torch.float64
@@ -25,19 +25,75 @@ def mixture(random_mixture):
     return random_mixture()
 
 
-def parts(mixture):
-    return {"grid": GRID, "bad": guidance.unconditional(mixture), "classifier": mixture.class_log_prob}
+def parts(denoiser):
+    """A worse model, a classifier and a grid for whatever is denoised."""
+
+    def classify(z, lam):
+        return torch.stack([z.flatten(1).mean(1), torch.zeros(len(z)), z.flatten(1)[:, 0]], 1).log_softmax(1)
+
+    return {"grid": GRID, "bad": guidance.unconditional(denoiser), "classifier": classify}
+
+
+@pytest.fixture(scope="module")
+def mlp():
+    torch.manual_seed(0)
+    net = nets.MLP(2, 3, width=16, depth=1)
+    torch.nn.init.normal_(net.leave.weight, std=0.3)
+    return NetDenoiser(net.eval(), "flow")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return artifacts.load_denoiser("digits")
 
 
 @pytest.mark.parametrize("name", list(RULES))
-def test_a_rule_is_its_function(mixture, name):
-    z, y, lam = torch.randn(5, 2, dtype=F64), torch.tensor([0, 1, 2, NULL, 0]), torch.tensor(0.0, dtype=F64)
-    options, given = OPTIONS.get(name, {}), parts(mixture)
-    got = rule(name, **options)(mixture, w=1.5, **given)(z, lam, y)
+@pytest.mark.parametrize("model", ["mixture", "mlp", "digits"])
+@torch.no_grad()
+def test_every_rule_guides_every_denoiser(request, model, name):
+    denoiser = request.getfixturevalue(model)
+    shape, dtype = (
+        ((4, 1, 8, 8) if model == "digits" else (4, 2)),
+        (F64 if model == "mixture" else torch.float32),
+    )
+    z, y, lam = torch.randn(shape, dtype=dtype), torch.tensor([0, 1, 2, NULL]), torch.tensor(0.0, dtype=dtype)
+    options, given = OPTIONS.get(name, {}), parts(denoiser)
+    guided = rule(name, **options)(denoiser, w=1.5, **given)
+    got = guided(z, lam, y)
+    assert got.kind == denoiser(z, lam, y).kind
+    assert got.estimate.shape == z.shape
+    assert got.estimate.dtype == dtype
+    # The rule is the table's function of the same denoiser and options, at one level or one a sample.
     own = {part: given[part] for part in Rule.parts(name)}
-    assert torch.equal(got.x, RULES[name](mixture, w=1.5, **options, **own)(z, lam, y).x)
-    assert rule(name.replace("-", "_"), **options) == rule(name, **options)
+    assert torch.equal(got.x, RULES[name](denoiser, w=1.5, **options, **own)(z, lam, y).x)
+    torch.testing.assert_close(guided(z, lam.expand(4), y).x, got.x)
+    assert (got.x - denoiser(z, lam, y).x)[:3].abs().amax().item() > 1e-3
+    # And it is a denoiser, so it can be sampled from.
+    drawn = samplers.sample(guided, y, shape=shape, grid=GRID.to(dtype), method="ddim", z=z)
+    assert bool(drawn.isfinite().all())
+
+
+@pytest.mark.parametrize("name", list(RULES))
+def test_every_rule_starts_from_pure_noise(mixture, name):
+    """λ = −∞, the first level of a zero-terminal-SNR grid; only a score, as classifiers give, says nothing there."""
+    grid, given = torch.tensor([-math.inf, 0.0], dtype=F64), parts(mixture)
+    z, y = torch.randn(4, 2, dtype=F64), torch.tensor([0, 1, 2, NULL])
+    guided = rule(name, **OPTIONS.get(name, {}))(mixture, w=1.5, **given | {"grid": grid})
+    if name == "classifier":
+        with pytest.raises(ValueError, match=r"^logsnr: got −inf for an estimate of score, takes .+"):
+            guided(z, grid[0], y)
+        return
+    got = guided(z, grid[0], y)
+    assert bool(got.x.isfinite().all())
+    torch.testing.assert_close(got.eps, z)
+    nearby = rule(name, **OPTIONS.get(name, {}))(mixture, w=1.5, **given | {"grid": grid.clamp(min=-60)})
+    torch.testing.assert_close(got.x, nearby(z, grid[0].clamp(min=-60), y).x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(RULES))
+def test_a_rule_has_one_name(name):
     assert getattr(guidance, name.replace("-", "_")) is RULES[name]
+    assert rule(name.replace("-", "_"), **OPTIONS.get(name, {})) == rule(name, **OPTIONS.get(name, {}))
 
 
 @pytest.mark.parametrize("name", list(RULES))
