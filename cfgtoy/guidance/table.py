@@ -109,10 +109,9 @@ class Rule:
             if key not in PARTS:
                 raise ValueError(f"{key}: got a part that no rule has, takes {', '.join(PARTS)}")
         ready = self._given(parts)
-        for part in sorted(ready.needs):
-            raise ValueError(
-                f"{part}: got {ready._named(part)!r}, takes what {self.name} needs: rule(…, {part}=…)"
-            )
+        if ready.needs:
+            part = min(ready.needs)
+            raise ValueError(f"{part}: got none, or its name alone, takes what {self.name} needs: {part}=…")
         if not isinstance(w, Tensor) and w == 0 and ready._unguided_at_zero:
             return denoiser
         return RULES[self.name](denoiser, w=w, **ready.options)
@@ -159,9 +158,6 @@ class Rule:
         object.__setattr__(ready, "name", self.name)
         object.__setattr__(ready, "options", {**self.options, **own, **inside})
         return ready
-
-    def _named(self, part: str) -> Any:
-        return self.options.get(part, self.of._named(part) if self.of else None)
 
     @property
     def _unguided_at_zero(self) -> bool:

@@ -43,9 +43,11 @@ def dynamic_threshold(
 
     def thresholded(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
         pred = raw(z, logsnr, y)
-        x = pred.x
-        s = torch.quantile(x.abs().flatten(1), quantile, dim=1).clamp(min=floor)
-        s = per_sample(s, x)
-        return pred.plus(x.clamp(-s, s) * (floor / s) - x, "x")
+        # In float64: where σ is small, a rounding of x̂ or s would be a large step of the estimate itself.
+        wide = Prediction(z.double(), pred.logsnr, pred.estimate.double(), pred.kind)
+        x = wide.x
+        s = per_sample(torch.quantile(x.abs().flatten(1), quantile, dim=1).clamp(min=floor), x)
+        moved = wide.plus(x.clamp(-s, s) * (floor / s) - x, "x")
+        return Prediction(z, pred.logsnr, moved.estimate.to(pred.estimate), pred.kind)
 
     return thresholded

@@ -17,6 +17,7 @@ RULES = [
     ("cfg-zero-star", {}),
     ("dynamic-threshold", {"floor": 1e6}),
     ("dynamic-threshold", {"floor": 0.5}),
+    ("dynamic-threshold", {"floor": 3.0}),
 ]
 
 
