@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from .. import _checks
+from ..logsnr import per_sample
 from ..prediction import Denoiser, Prediction
 from ._vectors import inner, norm
 from ._weights import Weight
@@ -53,8 +53,7 @@ def rescale(
         pred, target = raw(z, logsnr, y), reference(z, logsnr, y)
         e, e_c = pred.as_kind(target.kind), target.estimate
         if on == "output":
-            size, size_c = _spread(e), _spread(e_c)
-            ratio = torch.where(size > 0, size_c / size, 1.0)
+            ratio = norm(_centred(e_c)) / norm(_centred(e))
             return Prediction(z, target.logsnr, e * (1 - phi + phi * ratio), target.kind)
         # (‖x_c‖/‖x‖ − 1) x, from the difference of the estimates: the lengths themselves would cancel.
         x, x_c = pred.x, target.x
@@ -64,6 +63,6 @@ def rescale(
     return rescaled
 
 
-def _spread(e: Tensor) -> Tensor:
-    """Standard deviation over a sample's entries, (b, 1, …)."""
-    return e.flatten(1).std(1, correction=0).reshape(-1, *[1] * (e.ndim - 1))
+def _centred(e: Tensor) -> Tensor:
+    """``e`` less the mean of each sample's entries: its length is √n standard deviations."""
+    return e - per_sample(e.flatten(1).mean(1), e)
