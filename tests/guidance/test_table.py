@@ -175,7 +175,7 @@ def test_parameters_are_the_functions_own():
         ("bad", lambda m: rule("auto")(m, w=1.0)),
         ("bad", lambda m: rule("auto", bad="weak")(m, w=1.0)),
         ("classifier", lambda m: rule("classifier")(m, w=0.0, classifier=None)),
-        ("gird", lambda m: rule("apg")(m, w=1.0, gird=GRID)),
+        ("levels", lambda m: rule("apg")(m, w=1.0, levels=GRID)),
         ("w", lambda m: rule("apg")(m, w="a")),
         ("w", lambda m: guidance.interval(m, lo=1, hi=2)),
         ("w", lambda m: guidance.rescale(m, m, w=1.0)),
