@@ -172,7 +172,7 @@ def test_energy_distance_by_brute_force_in_the_plane(monkeypatch):
 
     want = 2 * mean_gap(a, b) - mean_gap(a, a) - mean_gap(b, b)
     assert metrics.energy_distance(a, b) == pytest.approx(want, rel=1e-10)
-    monkeypatch.setattr("cfgtoy.metrics.statistics._CHUNK", 5)
+    monkeypatch.setattr("cfgtoy.metrics.distances._CHUNK", 5)
     assert metrics.energy_distance(a, b) == pytest.approx(want, rel=1e-10)
     assert metrics.energy_distance(a, a.clone()) == pytest.approx(0, abs=1e-12)
 

@@ -1,24 +1,27 @@
 """Measures of samples, of densities and of fields.
 
-Statistics of samples (or of features and class probabilities) are apart from what extracts those from images, which is
+They take samples, or features and class probabilities; what extracts those from images is apart, in
 ``cfgtoy.metrics.extractors``.
 """
 
 from .density import Grid2d, grid_2d, kl_quadrature, kl_to_density, log_normalizer
-from .field import curl, curl_norm
-from .statistics import (
+from .distances import (
+    Manifold,
     PrecisionRecall,
     class_entropy,
     energy_distance,
     frechet_distance,
     frechet_from_moments,
     inception_score,
-    moments,
     precision_recall,
 )
+from .field import curl, curl_norm
+from .moments import Moments, moments
 
 __all__ = [
     "Grid2d",
+    "Manifold",
+    "Moments",
     "PrecisionRecall",
     "class_entropy",
     "curl",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks
+from .distances import Manifold
 
 __all__ = ["Grid2d", "grid_2d", "kl_quadrature", "kl_to_density", "log_normalizer"]
 
@@ -99,10 +100,8 @@ def kl_to_density(samples: Tensor, log_density: LogDensity, k: int = 5) -> float
     _checks.finite("samples", samples)
     if samples.ndim != 2 or len(samples) <= k:
         raise ValueError(f"samples: got shape {tuple(samples.shape)}, takes (n, d) with n > k = {k}")
-    from .statistics import _radii
-
     n, d = samples.shape
-    radii = _radii(samples.double(), k).clamp(min=1e-300)
+    radii = Manifold(samples.double(), k).radii2.sqrt().clamp(min=1e-300)
     log_ball = d / 2 * math.log(math.pi) - math.lgamma(d / 2 + 1)
     entropy = d * radii.log().mean().item() + log_ball + _digamma(n) - _digamma(k)
     return -entropy - log_density(samples).double().mean().item()

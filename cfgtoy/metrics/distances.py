@@ -1,0 +1,258 @@
+"""How far apart samples are, or their features: Fréchet and energy distance, precision and recall, Inception Score.
+
+Nothing here holds an n-by-n matrix: distances come in slabs of ``_CHUNK`` rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import _checks
+from .moments import Moments, samples
+
+__all__ = [
+    "Manifold",
+    "PrecisionRecall",
+    "class_entropy",
+    "energy_distance",
+    "frechet_distance",
+    "frechet_from_moments",
+    "inception_score",
+    "precision_recall",
+]
+
+_CHUNK = 4096  # rows of a distance matrix held at once
+
+
+def _same_length(a: int, b: int) -> None:
+    if a != b:
+        raise ValueError(f"b: got {b} dimensions, takes those of a, {a}")
+
+
+def _probabilities(class_probs: Tensor) -> Tensor:
+    samples("class_probs", class_probs)
+    if bool((class_probs < 0).any()) or not torch.allclose(
+        class_probs.sum(1), class_probs.new_ones(()), rtol=0, atol=1e-3
+    ):
+        raise ValueError("class_probs: got rows that are not probabilities, takes (n, C) that sum to 1")
+    return class_probs.double()
+
+
+def inception_score(class_probs: Tensor) -> float:
+    """exp E_x KL(p(y|x) ‖ p(y)) with p(y) the mean over x: between 1 and the number of classes C.
+
+    Args:
+        class_probs: p(y | x) of each sample, (n, C), rows that sum to one.
+
+    Raises:
+        ValueError: rows that are not probabilities.
+
+    Source: Salimans et al. 2016, §4 (on all samples at once, not the mean over splits).
+    """
+    p = _probabilities(class_probs)
+    marginal = p.mean(0)
+    return (
+        ((p * p.clamp(min=1e-300).log()).sum(1).mean() - torch.special.xlogy(marginal, marginal).sum())
+        .exp()
+        .item()
+    )
+
+
+def class_entropy(class_probs: Tensor) -> float:
+    """E_x H(p(y | x)) in nats: 0 where every sample's class is certain, log C where nothing is known.
+
+    Raises:
+        ValueError: rows that are not probabilities.
+    """
+    p = _probabilities(class_probs)
+    return -torch.special.xlogy(p, p).sum(1).mean().item()
+
+
+def frechet_from_moments(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
+    """‖μ_a − μ_b‖² + Tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^{1/2}): the squared 2-Wasserstein distance of two Gaussians.
+
+    Args:
+        mean_a, mean_b: (d,).
+        cov_a, cov_b: (d, d), symmetric positive semi-definite.
+
+    Raises:
+        ValueError: NaN, or shapes that do not fit.
+
+    Source: Dowson & Landau 1982; Heusel et al. 2017.
+    """
+    arguments = {"mean_a": mean_a, "cov_a": cov_a, "mean_b": mean_b, "cov_b": cov_b}
+    # eigenproblems of d x d matrices: as fast on the CPU, and in float64 everywhere
+    mean_a, cov_a, mean_b, cov_b = (_checks.finite(k, a).double().cpu() for k, a in arguments.items())
+    d = mean_a.shape[-1] if mean_a.ndim else 0
+    for name, value in arguments.items():
+        takes = (d,) if name.startswith("mean") else (d, d)
+        if tuple(value.shape) != takes:
+            raise ValueError(f"{name}: got shape {tuple(value.shape)}, takes {takes}")
+    values, basis = torch.linalg.eigh(cov_a)
+    root = basis * values.clamp(min=0).sqrt() @ basis.mT
+    cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
+    return ((mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross).clamp(min=0).item()
+
+
+def frechet_distance(a: Tensor | Moments, b: Tensor | Moments) -> float:
+    """Fréchet distance of Gaussians fitted to two sets of samples (or features), (n, d) and (m, d), or their moments.
+
+    On Inception features this is FID. It is biased upwards when n or m is small.
+
+    Raises:
+        ValueError: NaN, fewer than two samples, or dimensions that differ.
+
+    Source: Heusel et al. 2017, eq. 6.
+    """
+    one = a if isinstance(a, Moments) else Moments.of(samples("a", a, least=2))
+    two = b if isinstance(b, Moments) else Moments.of(samples("b", b, least=2))
+    _same_length(len(one.mean), len(two.mean))
+    return frechet_from_moments(one.mean, one.cov, two.mean, two.cov)
+
+
+class PrecisionRecall(NamedTuple):
+    """Precision: share of samples inside the reference's support. Recall: share of the reference inside theirs."""
+
+    precision: float
+    recall: float
+
+
+Squared = Callable[[Tensor], Tensor]
+"""Points (m, d) -> squared distances (m, n) to n centres."""
+
+
+def _by_products(centres: Tensor, origin: Tensor, dtype: torch.dtype) -> Squared:
+    """‖p‖² − 2 p·c + ‖c‖², the quick form. Its rounding grows with ‖c‖², so the origin is put among the centres."""
+    origin = origin.to(dtype)
+    c = centres.to(dtype) - origin  # (n, d)
+    norms = c.square().sum(1)  # (n,)
+
+    def squared(points: Tensor) -> Tensor:
+        p = points.to(dtype) - origin  # (m, d)
+        return torch.addmm(norms, p, c.T, alpha=-2).add_(p.square().sum(1, keepdim=True))
+
+    return squared
+
+
+def _by_differences(centres: Tensor, origin: Tensor) -> Squared:
+    """‖p − c‖² as it stands: right for points as near as they come, and ten times slower."""
+    c, mode = centres.double(), "donot_use_mm_for_euclid_dist"
+    return lambda points: torch.cdist(points.double(), c, compute_mode=mode).square_()
+
+
+class Manifold:
+    """The union of balls around samples or features that each reach their k-th nearest neighbour.
+
+    Distances are products of matrices. Balls so small that rounding would show in them, as in tight clusters far apart,
+    are measured again in float64, and by differences where that is not enough.
+
+    Args:
+        features: (n, d), n > k.
+        k: neighbours.
+        chunk: rows a slab; memory is chunk × n floats.
+
+    Attributes:
+        radii2: squared radius of each ball, (n,).
+
+    Raises:
+        ValueError: for k < 1, too few vectors, a wrong shape, or NaN.
+
+    Source: Kynkäänniemi et al. 2019, §3 (k = 3).
+    """
+
+    def __init__(self, features: Tensor, k: int = 3, *, chunk: int = _CHUNK) -> None:
+        _checks.positive_int("k", k)
+        _checks.positive_int("chunk", chunk)
+        if _checks.finite("features", features).ndim != 2 or len(features) <= k:
+            raise ValueError(f"features: got shape {tuple(features.shape)}, takes (n, d) with n > k = {k}")
+        f = features if features.dtype == torch.float64 else features.float()
+        self.features, self.k, self.chunk = f, k, chunk
+        self.origin = f.mean(0)  # (d,)
+        self.radii2 = f.new_empty(len(f), dtype=torch.float64)
+        # where each way of measuring was good enough: the way, and the balls
+        self._measured: list[tuple[Callable[[Tensor, Tensor], Squared], Tensor]] = []
+        norms = (f - self.origin).square().sum(1)  # (n,)
+        left = torch.arange(len(f), device=f.device)
+        for dtype in (*dict.fromkeys((f.dtype, torch.float64)), None):
+            way = partial(_by_products, dtype=dtype) if dtype else _by_differences
+            squared = way(f, self.origin)
+            # the nearest of the k + 1 is the vector itself
+            slabs = (squared(rows) for rows in f[left].split(chunk))
+            nearest = [slab.topk(k + 1, largest=False).values[:, -1] for slab in slabs]
+            self.radii2[left] = torch.cat(nearest).double()
+            # products are right to some eps of norms: kept where that is a few 1e-4 of the squared radius
+            least = 1e4 * torch.finfo(dtype).eps * norms[left] if dtype else -1.0
+            good = self.radii2[left] > least
+            self._measured.append((way, left[good]))
+            left = left[~good]
+            if len(left) == 0:
+                break
+
+    def covers(self, others: Tensor) -> Tensor:
+        """Whether each of ``others`` (m, d) lies in some ball: (m,) bool."""
+        if others.ndim != 2 or others.shape[1] != self.features.shape[1]:
+            raise ValueError(f"others: got shape {tuple(others.shape)}, takes (m, {self.features.shape[1]})")
+        covered = torch.zeros(len(others), dtype=torch.bool, device=others.device)
+        for way, balls in self._measured:
+            squared, radii2 = way(self.features[balls], self.origin), self.radii2[balls]
+            for rows in (~covered).nonzero()[:, 0].split(self.chunk):
+                d2 = squared(others[rows])
+                covered[rows] = (d2 <= radii2.to(d2)).any(1)
+        return covered
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def precision_recall(a: Tensor | Manifold, b: Tensor, k: int = 3) -> PrecisionRecall:
+    """Precision and recall of samples ``b`` against the reference ``a``, by balls to the k-th nearest neighbour.
+
+    Args:
+        a: reference samples or features, (n, d); or their manifold with the same ``k``, where they are used again.
+        b: generated samples or features, (m, d).
+        k: neighbour that sets each ball's radius, below n and m.
+
+    Raises:
+        ValueError: NaN, dimensions that differ, or ``k`` too large.
+
+    Source: Kynkäänniemi et al. 2019, eqs. 1–2.
+    """
+    _checks.positive_int("k", k)
+    real = a.features if isinstance(a, Manifold) else samples("a", a)
+    samples("b", b)
+    _same_length(real.shape[1], b.shape[1])
+    if k >= min(len(real), len(b)):
+        raise ValueError(f"k: got {k} with {len(real)} and {len(b)} samples, takes less than either")
+    if isinstance(a, Manifold) and a.k != k:
+        raise ValueError(f"k: got {k} with a manifold of k = {a.k}, takes the same")
+    reference = a if isinstance(a, Manifold) else Manifold(a, k)
+    generated = Manifold(b, k, chunk=reference.chunk)
+    precision, recall = reference.covers(b), generated.covers(real)
+    return PrecisionRecall(precision.double().mean().item(), recall.double().mean().item())
+
+
+def energy_distance(a: Tensor, b: Tensor) -> float:
+    """2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ ≥ 0, over all pairs of the samples (n, d) and (m, d).
+
+    Zero exactly where the two sets are the same. In the units of the samples, not squared.
+
+    Raises:
+        ValueError: NaN, or dimensions that differ.
+
+    Source: Székely & Rizzo 2013, eq. 6.1.
+    """
+    a, b = samples("a", a).double(), samples("b", b).double()
+    _same_length(a.shape[1], b.shape[1])
+    a, b = a - a.mean(0), b - a.mean(0)  # for the product form, which long vectors get
+    mode = f"{'donot_' if a.shape[1] <= 64 else ''}use_mm_for_euclid_dist"
+
+    def mean_gap(s: Tensor, t: Tensor) -> Tensor:
+        total = torch.stack([torch.cdist(p, t, compute_mode=mode).sum() for p in s.split(_CHUNK)]).sum()
+        return total / (len(s) * len(t))
+
+    return max(0.0, (2 * mean_gap(a, b) - mean_gap(a, a) - mean_gap(b, b)).item())
