@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import linalg, stats
+from scipy.spatial import distance
 from sklearn.neighbors import NearestNeighbors
 from torch import Generator, Tensor
 
@@ -104,6 +105,34 @@ def test_moments_are_the_unbiased_ones():
     np.testing.assert_allclose(mean.numpy(), a.double().numpy().mean(0), rtol=1e-10)
 
 
+def test_moments_from_parts_go_on_where_they_were():
+    a, b = torch.randn(40, 3, dtype=F64), torch.randn(30, 3, dtype=F64) + 2
+    first = metrics.Moments.of(a)
+    kept = first.scatter.clone()
+    again = metrics.Moments.from_parts(first.n, first.mean, first.scatter).update(b)
+    np.testing.assert_allclose(again.cov.numpy(), np.cov(torch.cat([a, b]).numpy().T), rtol=1e-10)
+    np.testing.assert_allclose(again.mean.numpy(), torch.cat([a, b]).numpy().mean(0), rtol=1e-10)
+    assert torch.equal(first.scatter, kept)  # a copy: the parts stay as they were
+    assert metrics.frechet_distance(again, torch.cat([a, b])) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(first, b) == pytest.approx(metrics.frechet_distance(a, b), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("n", (-1, torch.zeros(2), torch.eye(2))),
+        ("n", (2.5, torch.zeros(2), torch.eye(2))),
+        ("mean", (3, torch.zeros(2, 1), torch.eye(2))),
+        ("mean", (3, torch.tensor([0.0, math.nan]), torch.eye(2))),
+        ("scatter", (3, torch.zeros(2), torch.eye(3))),
+        ("scatter", (3, torch.zeros(2), None)),
+    ],
+)
+def test_moments_from_parts_that_do_not_fit(name, parts):
+    with pytest.raises(ValueError, match=f"^{name}: got .*, takes "):
+        metrics.Moments.from_parts(*parts)
+
+
 # -- precision and recall --------------------------------------------------------------------------------------------
 
 
@@ -152,6 +181,67 @@ def test_precision_in_many_dimensions_by_products():
     assert got.precision == pytest.approx(covered_by_sklearn(b.numpy(), a.numpy(), 5), abs=1e-12)
 
 
+@pytest.mark.parametrize("d", [10, 100, 256])
+def test_precision_and_recall_of_float32_far_from_zero(d):
+    """A thousand spreads from zero; the reference is the same numbers in float64, by brute force."""
+    g = Generator().manual_seed(0)
+    a = 1000 + torch.randn(300, d, generator=g)
+    b = 1000 + 0.9 * torch.randn(250, d, generator=g)
+    got = metrics.precision_recall(a, b, 5)
+    assert got.precision == pytest.approx(
+        covered_by_sklearn(b.double().numpy(), a.double().numpy(), 5), abs=0.01
+    )
+    assert got.recall == pytest.approx(
+        covered_by_sklearn(a.double().numpy(), b.double().numpy(), 5), abs=0.01
+    )
+    assert got.precision > 0.3
+
+
+def clusters(d: int, width: float, seed: int) -> Tensor:
+    """Ten clusters of 30 at a distance of about 1 from each other: (300, d), float32."""
+    centres = torch.randn(10, d, generator=Generator().manual_seed(7)) / math.sqrt(2 * d)
+    noise = torch.randn(300, d, generator=Generator().manual_seed(seed))
+    return centres.repeat(30, 1) + width / math.sqrt(2 * d) * noise
+
+
+@pytest.mark.parametrize("d", [2, 8, 100, 256])
+@pytest.mark.parametrize("width", [1e-2, 1e-3, 1e-4])
+def test_precision_and_recall_of_tight_clusters_far_apart(d, width):
+    """No origin lies near all of them: what the product form loses is measured again."""
+    a, b = clusters(d, width, 0), clusters(d, 0.9 * width, 1)
+    precision = covered_by_sklearn(b.double().numpy(), a.double().numpy(), 3)
+    recall = covered_by_sklearn(a.double().numpy(), b.double().numpy(), 3)
+    assert metrics.precision_recall(a, b) == pytest.approx((precision, recall), abs=0.01)
+    again = metrics.precision_recall(metrics.Manifold(a, 3, chunk=70), b)
+    assert again == pytest.approx((precision, recall), abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("d", [2, 100])
+def test_precision_and_recall_of_repeated_samples(d, dtype):
+    """Balls of radius zero hold their own point, wherever they lie, and no other."""
+    points = 30 + torch.randn(20, d, generator=Generator().manual_seed(0)).to(dtype)
+    a = points.repeat(5, 1)
+    assert metrics.precision_recall(a, points[:10].repeat(6, 1)) == (1.0, 0.5)
+    assert metrics.precision_recall(a, points.repeat(4, 1) * (1 + 1e-5)) == (0.0, 0.0)
+
+
+def test_a_reference_is_measured_once(monkeypatch):
+    a, b = torch.randn(60, 3), torch.randn(50, 3)
+    manifold, want = metrics.Manifold(a, 4), metrics.precision_recall(a, b, 4)
+    assert len(manifold) == 60
+    made: list[Tensor] = []
+    init = metrics.Manifold.__init__
+    monkeypatch.setattr(
+        metrics.Manifold, "__init__", lambda self, f, *r, **o: (made.append(f), init(self, f, *r, **o))[1]
+    )
+    assert metrics.precision_recall(manifold, b, 4) == want
+    assert len(made) == 1
+    assert made[0] is b
+    with pytest.raises(ValueError, match=r"^k: got 3 with a manifold of k = 4, takes"):
+        metrics.precision_recall(manifold, b, 3)
+
+
 # -- energy distance -------------------------------------------------------------------------------------------------
 
 
@@ -175,6 +265,15 @@ def test_energy_distance_by_brute_force_in_the_plane(monkeypatch):
     monkeypatch.setattr("cfgtoy.metrics.distances._CHUNK", 5)
     assert metrics.energy_distance(a, b) == pytest.approx(want, rel=1e-10)
     assert metrics.energy_distance(a, a.clone()) == pytest.approx(0, abs=1e-12)
+
+
+def test_energy_distance_of_long_vectors_far_from_zero():
+    g = Generator().manual_seed(0)
+    a, b = torch.randn(60, 100, generator=g, dtype=F64), 1.1 * torch.randn(50, 100, generator=g, dtype=F64)
+    want = metrics.energy_distance(a, b)
+    from_scipy = 2 * distance.cdist(a, b).mean() - distance.cdist(a, a).mean() - distance.cdist(b, b).mean()
+    assert want == pytest.approx(from_scipy, rel=1e-7)
+    assert metrics.energy_distance(a + 1e6, b + 1e6) == pytest.approx(want, rel=1e-6)
 
 
 # -- Kullback–Leibler divergences ------------------------------------------------------------------------------------
