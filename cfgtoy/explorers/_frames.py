@@ -51,7 +51,11 @@ class Frames(StaticWidget):
 
     def still(self) -> tuple[bytes, int]:
         """The frame where the slider starts, and its width."""
-        return base64.b64decode(self._frame(self.choice, self.position)), self.width
+        text, width = self._picture()
+        return base64.b64decode(text), width
+
+    def _picture(self) -> tuple[str, int]:
+        return self._frame(self.choice, self.position), self.width
 
     def static_state(self) -> dict[str, Any]:
         """The traits; the frame that the still image shows is not carried twice."""

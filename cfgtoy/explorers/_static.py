@@ -61,8 +61,16 @@ class StaticWidget(anywidget.AnyWidget):
         names = [name for name in self.keys if not name.startswith("_") and name not in _OF_JUPYTER]
         return {**self.get_state(names), "live": False}
 
+    def _picture(self) -> tuple[str, int] | None:
+        """The still image as base64 text, and its width."""
+        still = self.still()
+        return still and (base64.b64encode(still[0]).decode(), still[1])
+
     def static_html(self) -> str:
         """The page fragment: a container with the still image, the modules, the state, and the start."""
+        return self._fragment(self._picture())
+
+    def _fragment(self, picture: tuple[str, int] | None) -> str:
         state = json.dumps(self.static_state(), separators=(",", ":"), allow_nan=False)
         state = state.replace("<", "\\u003c")
         name = hashlib.sha256(f"{next(_COUNT)}{state}".encode()).hexdigest()[:10]
@@ -70,11 +78,10 @@ class StaticWidget(anywidget.AnyWidget):
         shim = modules(_HERE / "_static.mjs")
         parts = {part.key: part.script for part in (*shim, *self._modules)}
         scripts = "\n".join(f'<script data-cfgtoy="{key}">{text}</script>' for key, text in parts.items())
-        still, fallback = self.still(), ""
-        if still is not None:
-            source = base64.b64encode(still[0]).decode()
+        fallback = ""
+        if picture is not None:
             alt = html.escape(self.alt, quote=True)
-            fallback = f'<img src="data:image/png;base64,{source}" alt="{alt}" width="{still[1]}">'
+            fallback = f'<img src="data:image/png;base64,{picture[0]}" alt="{alt}" width="{picture[1]}">'
         return (
             f'<style data-cfgtoy="style-{style}">{self._css}</style>\n'
             f'<div class="cfgtoy-widget" id="cfgtoy-{name}">{fallback}</div>\n'
@@ -86,8 +93,10 @@ class StaticWidget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        data = {**data, "text/plain": f"Interactive figure: {self.alt}", "text/html": self.static_html()}
-        if (still := self.still()) is not None:
-            data["image/png"] = base64.b64encode(still[0]).decode()
-            metadata = {**metadata, "image/png": {"alt": self.alt, "width": still[1]}}
+        picture = self._picture()
+        page = self._fragment(picture)
+        data = {**data, "text/plain": f"Interactive figure: {self.alt}", "text/html": page}
+        if picture is not None:
+            data["image/png"] = picture[0]
+            metadata = {**metadata, "image/png": {"alt": self.alt, "width": picture[1]}}
         return data, metadata

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from .. import guidance
-from ..mixture import GaussianMixture
-from ._exact import JS, MixtureExplorer, checked, integer_class, number, one_of
+from ._exact import JS, MixtureExplorer, integer_class
+from ._traits import checked, number, one_of, words
 
 __all__ = ["FieldExplorer"]
 
@@ -27,44 +27,28 @@ def _check_layers(name: str, value: Any) -> list[str]:
 
 
 class FieldExplorer(MixtureExplorer):
-    """Exact scores and the guided field as arrows; classes can be dragged and widened.
-
-    Args:
-        mixture: The data, in two dimensions; by default the three Gaussians of `cfgtoy.datasets`.
-        w: Guidance weight, 0 for the plain conditional field.
-        lam: log-SNR λ in [−20, 20].
-        y: The class c that guidance is for.
-        layers: Arrows to draw: any of ``"conditional"`` ∇log p(z|c), ``"unconditional"`` ∇log p(z), ``"difference"``
-            (of the two: the implicit classifier's gradient) and ``"guided"``.
-        density: What the bands show: ``"conditional"`` p(z|c), ``"marginal"`` p(z) or ``"tilted"`` p(z|c) p(c|z)^w.
-        alt: What the reader sees, in a sentence.
-
-    All are synced traits.
-
-    Raises:
-        ValueError: for a value outside of these, also when a trait is set later.
-    """
+    """Exact scores and the guided field as arrows; classes can be dragged and widened."""
 
     module = JS / "field.mjs"
 
-    w = number(2.0)
-    lam = number(0.0, -20, 20)
-    y = checked(0, integer_class)
-    layers = checked(["guided"], _check_layers)
-    density = one_of("conditional", ["conditional", "marginal", "tilted"])
-
-    def __init__(
-        self,
-        *,
-        mixture: GaussianMixture | None = None,
-        w: float = 2.0,
-        lam: float = 0.0,
-        y: int = 0,
-        layers: Sequence[str] = ("guided",),
-        density: str = "conditional",
-        alt: str = "Arrows of the guided score over the class densities; sliders set the weight w and the log-SNR.",
-    ) -> None:
-        super().__init__(mixture=mixture, w=w, lam=lam, y=y, layers=layers, density=density, alt=alt)
+    w = number(2.0, doc="Guidance weight, 0 for the plain conditional field.")
+    lam = number(0.0, -20, 20, "log-SNR λ in [−20, 20].")
+    y = checked(0, integer_class, "The class c that guidance is for.", "int")
+    layers = checked(
+        ("guided",),
+        _check_layers,
+        'Arrows to draw: any of ``"conditional"`` ∇log p(z|c), ``"unconditional"`` ∇log p(z), ``"difference"`` '
+        '(of the two: the implicit classifier\'s gradient) and ``"guided"``.',
+        "Sequence[str]",
+    )
+    density = one_of(
+        "conditional",
+        ["conditional", "marginal", "tilted"],
+        'What the bands show: ``"conditional"`` p(z|c), ``"marginal"`` p(z) or ``"tilted"`` p(z|c) p(c|z)^w.',
+    )
+    alt = words(
+        "Arrows of the guided score over the class densities; sliders set the weight w and the log-SNR."
+    )
 
     def _draw(self, axes: list[Any]) -> None:
         from .. import plotting

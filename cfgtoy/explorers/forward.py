@@ -7,44 +7,27 @@ from typing import Any
 import torch
 
 from .. import process
-from ..mixture import GaussianMixture
-from ._exact import JS, MixtureExplorer, number, one_of
+from ._exact import JS, MixtureExplorer
+from ._traits import number, one_of, words
 
 __all__ = ["ForwardExplorer"]
 
 
 class ForwardExplorer(MixtureExplorer):
-    """The noisy data at any log-SNR, and where a schedule spends its noise levels.
-
-    Args:
-        mixture: The data, in two dimensions; by default the three Gaussians of `cfgtoy.datasets`.
-        lam: log-SNR λ in [−20, 20].
-        schedule: ``"cosine"``, ``"uniform"``, ``"linear"`` (DDPM's linear β) or ``"lognormal"`` (EDM's training law).
-        shift: Added to every λ of the schedule, in [−10, 10].
-        alt: What the reader sees, in a sentence.
-
-    All are synced traits.
-
-    Raises:
-        ValueError: for a value outside of these, also when a trait is set later.
-    """
+    """The noisy data at any log-SNR, and where a schedule spends its noise levels."""
 
     module = JS / "forward.mjs"
 
-    lam = number(1.0, -20, 20)
-    schedule = one_of("cosine", ["cosine", "uniform", "linear", "lognormal"])
-    shift = number(0.0, -10, 10)
-
-    def __init__(
-        self,
-        *,
-        mixture: GaussianMixture | None = None,
-        lam: float = 1.0,
-        schedule: str = "cosine",
-        shift: float = 0.0,
-        alt: str = "Noisy samples of a mixture at a log-SNR set by a slider, with the schedule's curves beside them.",
-    ) -> None:
-        super().__init__(mixture=mixture, lam=lam, schedule=schedule, shift=shift, alt=alt)
+    lam = number(1.0, -20, 20, "log-SNR λ in [−20, 20].")
+    schedule = one_of(
+        "cosine",
+        ["cosine", "uniform", "linear", "lognormal"],
+        '``"cosine"``, ``"uniform"``, ``"linear"`` (DDPM\'s linear β) or ``"lognormal"`` (EDM\'s training law).',
+    )
+    shift = number(0.0, -10, 10, "Added to every λ of the schedule, in [−10, 10].")
+    alt = words(
+        "Noisy samples of a mixture at a log-SNR set by a slider, with the schedule's curves beside them."
+    )
 
     def _draw(self, axes: list[Any]) -> None:
         from .. import plotting

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 
 from .. import metrics
 from ..mixture import GaussianMixture
-from ._exact import JS, Sampled, integer, number, one_of
+from ._exact import JS, Sampled, guided
+from ._traits import number, one_of, words
 
 __all__ = ["TradeoffExplorer"]
 
@@ -16,62 +18,35 @@ __all__ = ["TradeoffExplorer"]
 class TradeoffExplorer(Sampled):
     """The trade-off curve over w, with the samples at one w beside it.
 
-    Args:
-        mixture: The data, in two dimensions; by default the three Gaussians of `cfgtoy.datasets`.
-        w: Guidance weight of the mark on the curve.
-        blur: By how much too wide (standard deviation, 0 … 10) the model believes every component to be; 0 is exact.
-        v: Of the ancestral sampler, in [0, 1].
-        steps: T, 2 … 512.
-        sampler: ``"ancestral"``, ``"ddim"`` or ``"heun"``.
-        seed: Of all random numbers.
-        distance: Fréchet distance of each class to its own truth, averaged (``"class"``), or of all samples to all data
-            (``"pooled"``, as FID does).
-        alt: What the reader sees, in a sentence.
-
-    All are synced traits. ``samples`` (n, 2) and ``classes`` (n,) hold what the right panel shows.
-
-    Raises:
-        ValueError: for a value outside of these, also when a trait is set later.
+    ``samples`` (n, 2) and ``classes`` (n,) hold what the right panel shows.
     """
 
     _panels = 2
     module = JS / "tradeoff.mjs"
 
-    w = number(1.0)
-    blur = number(0.0, 0, 10)
-    v = number(0.3, 0, 1)
-    steps = integer(64, 2, 512)
-    sampler = one_of("ancestral", ["ancestral", "ddim", "heun"])
-    seed = integer(0, 0, 2**31 - 1)
-    distance = one_of("class", ["class", "pooled"])
-
-    def __init__(
-        self,
-        *,
-        mixture: GaussianMixture | None = None,
-        w: float = 1.0,
-        blur: float = 0.0,
-        v: float = 0.3,
-        steps: int = 64,
-        sampler: str = "ancestral",
-        seed: int = 0,
-        distance: str = "class",
-        alt: str = "The curve of Inception Score against Fréchet distance as w grows, beside the samples at one w.",
-    ) -> None:
-        super().__init__(
-            mixture=mixture, w=w, blur=blur, v=v, steps=steps, sampler=sampler, seed=seed, distance=distance, alt=alt
-        )  # fmt: skip
+    w = number(1.0, doc="Guidance weight of the mark on the curve.")
+    blur = number(
+        0.0, 0, 10, "How much wider than it is (standard deviation, 0 … 10) the model believes the data."
+    )
+    distance = one_of(
+        "class",
+        ["class", "pooled"],
+        'Fréchet distance of each class to its own truth, averaged (``"class"``), or of all samples to all data '
+        '(``"pooled"``, as FID does).',
+    )
+    alt = words(
+        "The curve of Inception Score against Fréchet distance as w grows, beside the samples at one w."
+    )
 
     def _draw(self, axes: list[Any]) -> None:
         from .. import plotting
 
         mix = self.mixture.to(dtype=torch.float32)
         believed = GaussianMixture(mix.means, mix.covs + self.blur**2 * torch.eye(2), mix.weights, mix.labels)
-        model = TradeoffExplorer(mixture=believed)
-        settings = {"n": 600, "steps": min(self.steps, 24), "method": self.sampler, "v": self.v}
+        draw = partial(guided, believed, n=600, steps=min(self.steps, 24), method=self.sampler, v=self.v)
         weights = sorted({0.0, 0.5, 2.0, 4.0, min(max(self.w, -1.0), 8.0)})
-        curve = [self._judge(*model._guided(w, **settings)) for w in weights]
-        x, classes = model._guided(self.w, **settings)
+        curve = [self._judge(*draw(w)) for w in weights]
+        x, classes = draw(self.w)
         axes[0].plot(*zip(*curve, strict=True), marker="o", color=plotting.class_colors[0])
         axes[0].plot(*self._judge(x, classes), marker="o", markersize=9, color=plotting.class_colors[1])
         plotting.label(axes[0], x="Inception Score", y="Fréchet distance", title="w = 0 … 4")

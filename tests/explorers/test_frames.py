@@ -131,6 +131,21 @@ def test_output_serves_every_reader() -> None:
     assert "http" not in data["text/html"].replace("http://www.w3.org", "")
 
 
+def test_a_frame_is_drawn_and_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, encoded, encode = [], [], base64.b64encode
+    monkeypatch.setattr(base64, "b64encode", lambda png: encoded.append(png) or encode(png))
+    widget = frames(
+        lambda value: drawn.append(value) or square(value), [0, 1, 2], label="w", alt="A grey square."
+    )
+    data, _ = widget._repr_mimebundle_()
+    widget.position = 2
+    assert drawn == [0, 1, 2]
+    assert len(encoded) == 3
+    assert data["text/html"].count(data["image/png"]) == 1
+    assert base64.b64decode(data["image/png"]) == square(0)
+    assert widget.still()[0] == square(2)
+
+
 def test_text_in_the_state_cannot_end_the_script() -> None:
     fragment = made(caption="</script><b>", label="a & <i>").static_html()
     assert fragment.count("</script><b>") == 0

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances
 
 from cfgtoy import GaussianMixture, datasets
 from cfgtoy.explorers import (
@@ -27,6 +28,9 @@ BAD: list[tuple[type, str, object]] = [
     (FieldExplorer, "w", float("inf")),
     (FieldExplorer, "w", "two"),
     (FieldExplorer, "y", 3),
+    (FieldExplorer, "y", "0"),
+    (FieldExplorer, "layers", [None]),
+    (FieldExplorer, "alt", 3),
     (FieldExplorer, "y", -1),
     (FieldExplorer, "layers", ["all"]),
     (FieldExplorer, "layers", "guided"),
@@ -53,10 +57,62 @@ BAD: list[tuple[type, str, object]] = [
 def test_bad_values_are_named(kind: type, name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: got .*, takes "):
         kind(**{name: value})
-    if name != "y":  # beside the mixture alone can a class be known not to exist
-        explorer = kind()
-        with pytest.raises(ValueError, match=rf"^{name}: got .*, takes "):
-            setattr(explorer, name, value)
+    explorer = kind()
+    before = getattr(explorer, name)
+    with pytest.raises(ValueError, match=rf"^{name}: got .*, takes "):
+        setattr(explorer, name, value)
+    assert getattr(explorer, name) is before
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_none_is_refused_where_it_means_nothing(kind: type) -> None:
+    for name in inspect.signature(kind).parameters:
+        if kind is SamplingExplorer and name in ("y", "interval"):
+            setattr(kind(), name, None)
+            continue
+        with pytest.raises(ValueError, match=rf"^{name}: got None, takes "):
+            setattr(kind(), name, None)
+        if name != "mixture":  # whose default it is
+            with pytest.raises(ValueError, match=rf"^{name}: got None, takes "):
+                kind(**{name: None})
+
+
+@pytest.mark.parametrize("kind", [FieldExplorer, SamplingExplorer])
+def test_a_class_and_its_mixture_fit_at_all_times(kind: type) -> None:
+    ring = datasets.ring(8)
+    explorer = kind(mixture=ring, y=7)
+    with pytest.raises(ValueError, match=r"^y: got class 8, takes 0 … 7$"):
+        explorer.y = 8
+    with pytest.raises(ValueError, match=r"^mixture: got 3 classes with y = 7, takes more than y$"):
+        explorer.mixture = datasets.three_gaussians()
+    assert explorer.mixture is ring
+    explorer.y = 2
+    explorer.mixture = datasets.three_gaussians()
+    assert explorer.still()[0].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_help_tells_every_argument(kind: type) -> None:
+    _, _, listed = inspect.getdoc(kind).partition("Args:\n")
+    names = re.findall(r"^    (\w+): .{10,}", listed.partition("\n\n")[0], re.MULTILINE)
+    assert names == list(inspect.signature(kind).parameters)
+    with pytest.raises(TypeError, match="colour"):
+        kind(colour="red")
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_display_draws_once_and_leaves_no_widget(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer, drawn = kind(), []
+    still = kind.still
+    monkeypatch.setattr(kind, "still", lambda self: drawn.append(1) or still(self))
+    widgets = len(_instances)
+    data, _ = explorer._repr_mimebundle_()
+    assert len(drawn) == 1
+    assert data["image/png"] in data["text/html"]
+    explorer.w = 1.5
+    explorer._repr_mimebundle_()
+    explorer.static_html()
+    assert len(_instances) == widgets
 
 
 @pytest.mark.parametrize("kind", ALL)
