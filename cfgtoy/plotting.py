@@ -13,17 +13,21 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from PIL import Image
 from torch import Tensor
+
+from ._extras import needs
+
+with needs("explorers"):
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
+    from matplotlib.ticker import MaxNLocator
+    from PIL import Image
 
 __all__ = [
     "INK",
@@ -289,8 +293,8 @@ def show(fig: Figure, *, alt: str, colors: int = 256) -> None:
     Raises:
         ValueError: if ``alt`` says too little to stand for a figure.
     """
-    from IPython.display import display
-
+    with needs("explorers"):
+        from IPython.display import display
     if len(alt.split()) < 4:
         raise ValueError(f"alt: got {alt!r}; it takes a sentence that says what the figure shows")
     width = round(fig.get_size_inches()[0] * _PIXELS_PER_INCH)

@@ -1,12 +1,15 @@
 """What a reader plays with: widgets that are alive in JupyterLab and in the book's static pages."""
 
-from ._frames import Frames, frames
-from ._static import StaticWidget
-from .field import FieldExplorer
-from .forward import ForwardExplorer
-from .sampling import SamplingExplorer
-from .temperature import TemperatureExplorer
-from .tradeoff import TradeoffExplorer
+from .._extras import needs
+
+with needs("explorers"):
+    from ._frames import Frames, frames
+    from ._static import StaticWidget
+    from .field import FieldExplorer
+    from .forward import ForwardExplorer
+    from .sampling import SamplingExplorer
+    from .temperature import TemperatureExplorer
+    from .tradeoff import TradeoffExplorer
 
 __all__ = [
     "FieldExplorer",
