@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(kind: type[Any], args: Sequence[str], prog: str, default: Any = None) -> Any:
     if Model is str:
-        raise ImportError("the command line needs tyro: pip install tyro")
+        raise ImportError("tyro is not installed: pip install 'cfgtoy[cli]', or pip install tyro alone")
     given = {} if default is None else {"default": default}
     return tyro.cli(
         kind,

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from cfgtoy._extras import needs
 from cfgtoy.datasets.resident import ImageData
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -98,7 +99,8 @@ def locate(root: str | Path) -> Path:
 
 
 def _cached(download: bool, progress: bool) -> Path:
-    import pooch
+    with needs("images"):
+        import pooch
 
     cache = Path(pooch.os_cache("cfgtoy"))
     if not download and not (cache / ARCHIVE).is_file():
@@ -115,8 +117,9 @@ def fetch(
         ValueError: when what came is not the official archive.
         OSError: when the network or the disk fails ``retries`` times in a row.
     """
-    import pooch
-    from filelock import FileLock
+    with needs("images"):
+        import pooch
+        from filelock import FileLock
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +141,8 @@ def _download_resuming(url: str, target: Path, part: Path, progress: bool, retri
     """HTTP download into ``part`` with Range requests, then moved to ``target``."""
     import time
 
-    import requests
+    with needs("images"):
+        import requests
     from tqdm.auto import tqdm
 
     failures = 0
@@ -272,7 +276,8 @@ def _read_packed(path: Path, verify: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _decode_strip(strip: np.ndarray) -> np.ndarray:
-    from PIL import Image
+    with needs("images"):
+        from PIL import Image
 
     with Image.open(io.BytesIO(strip.tobytes()), formats=["WEBP"]) as image:
         if image.mode != "RGB" or image.width != 32:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from cfgtoy._extras import needs
 from cfgtoy.datasets.resident import ImageData
 
 CLASSES = tuple(str(digit) for digit in range(10))
@@ -29,10 +30,8 @@ def load(split: str = "train") -> ImageData:
     """
     if split not in ("train", "test", "all"):
         raise ValueError(f"split: got {split!r}, takes 'train', 'test' or 'all'")
-    try:
+    with needs("images"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError("the digits come with scikit-learn: pip install scikit-learn") from error
     bunch = load_digits()
     grey = np.asarray(bunch.images)  # (1797, 8, 8) of 0..16
     images = torch.from_numpy(np.rint(grey * (255 / 16)).astype(np.uint8))[:, None]  # (1797, 1, 8, 8)

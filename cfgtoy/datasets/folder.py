@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cfgtoy import _checks
+from cfgtoy._extras import needs
 from cfgtoy.datasets.resident import ImageData
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -68,7 +69,8 @@ def load(path: str | Path, split: str = "train", *, size: int = 32, channels: in
 
 
 def _read(file: Path, size: int, channels: int) -> np.ndarray:
-    from PIL import Image, ImageOps
+    with needs("images"):
+        from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
