@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -83,6 +84,8 @@ def test_it_names_the_command_and_what_it_needs(wheel: Path) -> None:
     assert "cfgtoy = cfgtoy.cli:main" in entries
     for name in ("torch", "numpy", "anywidget", "matplotlib", "scikit-learn", "safetensors", "tyro"):
         assert f"\nRequires-Dist: {name}" in text
+    always = re.findall(r"^Requires-Dist: ([\w-]+)(?!.*extra ==)", text, re.MULTILINE)
+    assert set(always) == {"torch", "numpy", "safetensors", "tqdm"}
 
 
 def test_the_commands_work_with_no_checkout_around(site: Path, tmp_path: Path) -> None:
