@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ __all__ = ["Check"]
 _OPEN = "Not answered yet: put your answer in the cell above, then run both again."
 
 
+@dataclass(eq=False, repr=False)
 class Check:
     """A question's check, called with an answer.
 
@@ -33,21 +35,18 @@ class Check:
         ValueError: if ``expected`` is a function and ``on`` is empty.
     """
 
-    def __init__(
-        self,
-        expected: Any,
-        *,
-        rtol: float = 1e-3,
-        atol: float = 1e-6,
-        on: Sequence[tuple[Any, ...]] = (),
-        hints: Sequence[tuple[Any, str]] = (),
-        hint: str = "",
-        right: str = "",
-    ) -> None:
-        if callable(expected) and not on:
+    expected: Any
+    _: KW_ONLY
+    rtol: float = 1e-3
+    atol: float = 1e-6
+    on: Sequence[tuple[Any, ...]] = ()
+    hints: Sequence[tuple[Any, str]] = ()
+    hint: str = ""
+    right: str = ""
+
+    def __post_init__(self) -> None:
+        if callable(self.expected) and not self.on:
             raise ValueError("on: got nothing; to check a function it takes arguments to call it with")
-        self.expected, self.rtol, self.atol = expected, rtol, atol
-        self.on, self.hints, self.hint, self.right = on, hints, hint, right
 
     def __call__(self, answer: Any) -> None:
         """Print whether ``answer`` is right, and if not, in what it differs."""

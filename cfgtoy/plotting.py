@@ -2,7 +2,7 @@
 
 Colours are told apart by colour-blind readers, each class also has a marker of its own, the background is
 transparent, and the ink is a grey that reads on white and on black. `show` gives every figure the text that
-a screen reader speaks. Nothing else in the package imports this module, nor matplotlib.
+a screen reader speaks. Only what draws imports this module, and with it matplotlib.
 """
 
 from __future__ import annotations

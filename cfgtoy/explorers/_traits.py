@@ -38,6 +38,11 @@ class checked(traitlets.TraitType[Any, Any]):
         super().__init__(default_value=default)
         self.tag(sync=True, **metadata)
 
+    def parameter(self, name: str) -> inspect.Parameter:
+        """Of a constructor that takes the trait."""
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(name, kind, default=self.default_value, annotation=self.kind)
+
     def validate(self, obj: Any, value: Any) -> Any:
         name = self.name or "value"
         return obj._fit(name, self.check(name, value))
@@ -66,24 +71,22 @@ def whole(value: Any) -> Any:
 
 def one_of(default: str, names: Sequence[str], doc: str = "") -> checked:
     """One of the strings ``names``."""
-
-    def check(name: str, value: Any) -> str:
-        if value not in names:
-            raise ValueError(f"{name}: got {value!r}, takes one of {', '.join(map(repr, names))}")
-        return value
-
-    return checked(default, check, doc, "str")
+    takes = f"one of {', '.join(map(repr, names))}"
+    return checked(default, _that(lambda value: value in names, takes), doc, "str")
 
 
 def words(default: str, doc: str = "What the reader sees, in a sentence.") -> checked:
     """Text."""
+    return checked(default, _that(lambda value: isinstance(value, str), "text"), doc, "str")
 
-    def check(name: str, value: Any) -> str:
-        if not isinstance(value, str):
-            raise ValueError(f"{name}: got {value!r}, takes text")
+
+def _that(fits: Callable[[Any], bool], takes: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if not fits(value):
+            raise ValueError(f"{name}: got {value!r}, takes {takes}")
         return value
 
-    return checked(default, check, doc, "str")
+    return check
 
 
 class Explorer(StaticWidget):
@@ -101,14 +104,7 @@ class Explorer(StaticWidget):
         bases = [vars(base) for base in reversed(cls.__mro__)]
         traits = {name: trait for base in bases for name, trait in base.items() if isinstance(trait, checked)}
         traits["alt"] = traits.pop("alt")
-        cls.__signature__ = inspect.Signature(
-            [
-                inspect.Parameter(
-                    name, inspect.Parameter.KEYWORD_ONLY, default=t.default_value, annotation=t.kind
-                )
-                for name, t in traits.items()
-            ]
-        )
+        cls.__signature__ = inspect.Signature([t.parameter(name) for name, t in traits.items()])
         if "module" in vars(cls) and cls.__doc__:
             lines = (
                 textwrap.fill(f"{name}: {t.doc}", 110, subsequent_indent=" " * 4)

@@ -5,8 +5,6 @@ Nothing here holds an n-by-n matrix: distances come in slabs of ``_CHUNK`` rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -122,27 +120,17 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-Squared = Callable[[Tensor], Tensor]
-"""Points (m, d) -> squared distances (m, n) to n centres."""
+def _squared(points: Tensor, centres: Tensor, origin: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """‖p − c‖², (m, n), of points (m, d) and centres (n, d).
 
-
-def _by_products(centres: Tensor, origin: Tensor, dtype: torch.dtype) -> Squared:
-    """‖p‖² − 2 p·c + ‖c‖², the quick form. Its rounding grows with ‖c‖², so the origin is put among the centres."""
-    origin = origin.to(dtype)
-    c = centres.to(dtype) - origin  # (n, d)
-    norms = c.square().sum(1)  # (n,)
-
-    def squared(points: Tensor) -> Tensor:
-        p = points.to(dtype) - origin  # (m, d)
-        return torch.addmm(norms, p, c.T, alpha=-2).add_(p.square().sum(1, keepdim=True))
-
-    return squared
-
-
-def _by_differences(centres: Tensor, origin: Tensor) -> Squared:
-    """‖p − c‖² as it stands: right for points as near as they come, and ten times slower."""
-    c, mode = centres.double(), "donot_use_mm_for_euclid_dist"
-    return lambda points: torch.cdist(points.double(), c, compute_mode=mode).square_()
+    As ‖p‖² − 2 p·c + ‖c‖² in ``dtype``, which is quick and rounds to some eps of ‖c‖², the less the nearer the centres
+    lie to the origin (d,). Without a ``dtype`` by differences: right for points as near as they come, ten times slower.
+    """
+    if dtype is None:
+        mode = "donot_use_mm_for_euclid_dist"
+        return torch.cdist(points.double(), centres.double(), compute_mode=mode).square_()
+    p, c = (x.to(dtype) - origin.to(dtype) for x in (points, centres))
+    return torch.addmm(c.square().sum(1), p, c.T, alpha=-2).add_(p.square().sum(1, keepdim=True))
 
 
 class Manifold:
@@ -174,21 +162,18 @@ class Manifold:
         self.features, self.k, self.chunk = f, k, chunk
         self.origin = f.mean(0)  # (d,)
         self.radii2 = f.new_empty(len(f), dtype=torch.float64)
-        # where each way of measuring was good enough: the way, and the balls
-        self._measured: list[tuple[Callable[[Tensor, Tensor], Squared], Tensor]] = []
+        self._parts: list[tuple[torch.dtype | None, Tensor]] = []  # how balls were measured, and which ones
         norms = (f - self.origin).square().sum(1)  # (n,)
         left = torch.arange(len(f), device=f.device)
         for dtype in (*dict.fromkeys((f.dtype, torch.float64)), None):
-            way = partial(_by_products, dtype=dtype) if dtype else _by_differences
-            squared = way(f, self.origin)
+            slabs = (_squared(rows, f, self.origin, dtype) for rows in f[left].split(chunk))
             # the nearest of the k + 1 is the vector itself
-            slabs = (squared(rows) for rows in f[left].split(chunk))
             nearest = [slab.topk(k + 1, largest=False).values[:, -1] for slab in slabs]
             self.radii2[left] = torch.cat(nearest).double()
-            # products are right to some eps of norms: kept where that is a few 1e-4 of the squared radius
+            # kept where rounding is at most a few 1e-4 of the squared radius
             least = 1e4 * torch.finfo(dtype).eps * norms[left] if dtype else -1.0
             good = self.radii2[left] > least
-            self._measured.append((way, left[good]))
+            self._parts.append((dtype, left[good]))
             left = left[~good]
             if len(left) == 0:
                 break
@@ -198,10 +183,10 @@ class Manifold:
         if others.ndim != 2 or others.shape[1] != self.features.shape[1]:
             raise ValueError(f"others: got shape {tuple(others.shape)}, takes (m, {self.features.shape[1]})")
         covered = torch.zeros(len(others), dtype=torch.bool, device=others.device)
-        for way, balls in self._measured:
-            squared, radii2 = way(self.features[balls], self.origin), self.radii2[balls]
+        for dtype, balls in self._parts:
+            centres, radii2 = self.features[balls], self.radii2[balls]
             for rows in (~covered).nonzero()[:, 0].split(self.chunk):
-                d2 = squared(others[rows])
+                d2 = _squared(others[rows], centres, self.origin, dtype)
                 covered[rows] = (d2 <= radii2.to(d2)).any(1)
         return covered
 

@@ -47,15 +47,12 @@ class Moments:
         Raises:
             ValueError: n negative, NaN, or shapes that do not fit.
         """
-        _checks.positive_int("n", n, least=0)
-        mean, scatter = _checks.finite("mean", mean), _checks.finite("scatter", scatter)
-        if mean.ndim != 1:
+        if _checks.finite("mean", mean).ndim != 1:
             raise ValueError(f"mean: got shape {tuple(mean.shape)}, takes (d,)")
-        if scatter.shape != 2 * mean.shape:
-            takes = 2 * tuple(mean.shape)
-            raise ValueError(f"scatter: got shape {tuple(scatter.shape)}, takes {takes}")
+        if _checks.finite("scatter", scatter).shape != 2 * mean.shape:
+            raise ValueError(f"scatter: got shape {tuple(scatter.shape)}, takes {2 * tuple(mean.shape)}")
         made = cls(0, mean.device)
-        made.n, made.mean = n, mean.to(torch.float64, copy=True)
+        made.n, made.mean = _checks.positive_int("n", n, least=0), mean.to(torch.float64, copy=True)
         made.scatter = scatter.to(made.mean, copy=True)
         return made
 
