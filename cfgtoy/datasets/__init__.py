@@ -1,7 +1,8 @@
 """Data with known truth, and data without: ready mixtures, digits, CIFAR-10, image folders.
 
-The mixtures are here at once. The image sets (``cifar10``, ``digits``, ``folder``) and the GPU-resident batches
-(``resident``) are modules, loaded when first named, so that ``import cfgtoy`` stays quick.
+The mixtures are here at once. The image sets (``cifar10``, ``digits``, ``folder``), what holds their images
+(``images``), loads them by name (``load``) and makes batches of them (``batches``) are modules, loaded when first
+named, so that ``import cfgtoy`` stays quick.
 """
 
 from importlib import import_module
@@ -9,7 +10,7 @@ from types import ModuleType
 
 from .mixtures import GALLERY, gaussian_pair, overlapping, ring, three_gaussians, tree
 
-_MODULES = ("cifar10", "digits", "folder", "resident")
+_MODULES = ("batches", "cifar10", "digits", "folder", "images", "load", "resident")
 
 __all__ = ["GALLERY", "gaussian_pair", "overlapping", "ring", "three_gaussians", "tree"]
 

@@ -22,8 +22,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from cfgtoy._extras import needs
-from cfgtoy.datasets.resident import ImageData
+from .._extras import needs
+from .images import ImageData
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 MD5 = "c58f30108f718f92721af3b95e74349a"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cfgtoy._extras import needs
-from cfgtoy.datasets.resident import ImageData
+from .._extras import needs
+from .images import ImageData
 
 CLASSES = tuple(str(digit) for digit in range(10))
 

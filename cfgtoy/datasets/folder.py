@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cfgtoy import _checks
-from cfgtoy._extras import needs
-from cfgtoy.datasets.resident import ImageData
+from .. import _checks
+from .._extras import needs
+from .images import ImageData
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 

@@ -29,7 +29,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .. import artifacts, guidance, samplers
 from .._ranks import Ranks
-from ..datasets.resident import ImageData, ResidentBatches, load_images, to_float, to_uint8
+from ..datasets.batches import ResidentBatches
+from ..datasets.images import ImageData, to_float, to_uint8
+from ..datasets.load import load_images
 from ..evaluation import provenance, sheet
 from ..nets.evaluator import Evaluator
 from ..nets.unet import NoisyClassifier, UNet

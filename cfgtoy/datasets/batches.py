@@ -1,0 +1,124 @@
+"""Images that stay on the device: one uint8 tensor, gathered a batch at a time.
+
+CIFAR-10 is 150 MB as bytes. It fits beside any network, so a batch is one gather, one flip and one
+scaling on the device, with no worker processes and no Python per image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _checks
+from .images import ImageData, to_float
+
+__all__ = ["ResidentBatches"]
+
+
+class ResidentBatches:
+    """An endless stream of batches (x, y) from images that live on ``device``.
+
+    The stream is one permutation of the data after another; the permutation and the flips of an epoch depend
+    on ``(seed, epoch)`` alone. Rank r of ``world`` takes the r-th slice of each global batch of
+    ``batch * world`` images, so the global batch is the same for any number of ranks.
+
+    Args:
+        data: the images.
+        batch: images a batch on this rank (may exceed ``len(data)``).
+        device: where the bytes stay and the batches appear.
+        flip: mirror each image left-right with probability 1/2.
+        seed: of the permutations and flips.
+        rank, world: this process and their number, ``0 <= rank < world``.
+        dtype: floating type of x.
+        channels_last: lay x out as NHWC (its shape stays (b, c, h, w)).
+
+    Yields:
+        x (b, c, h, w) in [-1, 1] and y (b,) int64, both on ``device``.
+
+    Raises:
+        ValueError: for an empty set, ``batch < 1`` or a rank outside ``0..world-1``.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        batch: int,
+        *,
+        device: torch.device | str = "cpu",
+        flip: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+    ) -> None:
+        if len(data) == 0:
+            raise ValueError("data: got no images, takes at least one")
+        _checks.positive_int("batch", batch)
+        if not 0 <= rank < world:
+            raise ValueError(f"rank: got {rank}, takes 0..{world - 1}")
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.images = data.images.to(device).contiguous(memory_format=layout)
+        self.labels = data.labels.to(device)
+        self.batch, self.flip, self.seed = batch, flip, seed
+        self.rank, self.world, self.dtype = rank, world, dtype
+        self.position = 0  # images that all ranks together have seen
+        self._epochs: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        index, mirrored = self._draw(self.position + self.rank * self.batch, self.batch)
+        self.position += self.batch * self.world
+        u8 = self.images[index]  # (b, c, h, w)
+        if self.flip:
+            u8 = torch.where(mirrored[:, None, None, None], u8.flip(-1), u8)
+        return to_float(u8, self.dtype), self.labels[index]
+
+    @property
+    def epoch(self) -> int:
+        """Whole passes over the data so far."""
+        return self.position // len(self.images)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands: ``{"position": images seen by all ranks, "seed": seed}``."""
+        return {"position": self.position, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a saved place; the next batch is the one that would have come there."""
+        position = _checks.positive_int("position", state["position"], least=0)
+        seed = int(state["seed"])
+        if seed != self.seed:
+            self._epochs.clear()
+        self.position, self.seed = position, seed
+
+    def _draw(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        """Indices (count,) and flips (count,) of the stream's images ``start .. start+count-1``."""
+        n, stop, parts = len(self.images), start + count, []
+        while start < stop:
+            epoch, offset = divmod(start, n)
+            order, mirrored = self._epoch(epoch)
+            length = min(stop - start, n - offset)
+            parts.append((order[offset : offset + length], mirrored[offset : offset + length]))
+            start += length
+        if len(parts) == 1:
+            return parts[0]
+        order_parts, mirrored_parts = zip(*parts, strict=True)
+        return torch.cat(order_parts), torch.cat(mirrored_parts)
+
+    def _epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
+        if epoch not in self._epochs:
+            n, device = len(self.images), self.images.device
+            # a CPU generator: the same order on every device; odd multipliers keep (seed, epoch) pairs apart
+            mixed = (self.seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) % 2**63
+            generator = torch.Generator().manual_seed(mixed)
+            order = torch.randperm(n, generator=generator)
+            mirrored = torch.rand(n, generator=generator) < 0.5
+            for old in [e for e in self._epochs if e < epoch - 1 or e > epoch + 1]:
+                del self._epochs[old]
+            self._epochs[epoch] = (order.to(device), mirrored.to(device))
+        return self._epochs[epoch]
