@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._files import manifest
 from ..datasets.resident import ImageData, to_float, to_uint8
+from ..nets.files import load_net
 
 __all__ = ["ClassifierExtractor", "Extractor", "classifier", "digits_classifier", "inception", "load", "over"]
 
@@ -98,9 +100,7 @@ def classifier(
     Raises:
         FileNotFoundError, ValueError: as :func:`cfgtoy.artifacts.load_net`.
     """
-    from .. import artifacts
-
-    net, artifact = artifacts.load_net(name, "evaluator", device)
+    net, artifact = load_net(name, "evaluator", device)
     meta = artifact.meta
     dataset = Path(str(meta.get("dataset", "image"))).name
     shape = tuple(meta["image"]) if "image" in meta else None
@@ -123,10 +123,8 @@ def digits_classifier(device: torch.device | str = "cpu") -> ClassifierExtractor
 
 
 def _listed() -> dict[str, Any]:
-    from .. import artifacts
-
     try:
-        return artifacts.manifest()
+        return manifest()
     except FileNotFoundError:
         return {}
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfgtoy import artifacts, schedules
+from cfgtoy import _files, artifacts, schedules
 from cfgtoy.nets.evaluator import Evaluator
 from cfgtoy.nets.unet import NoisyClassifier, UNet
 from cfgtoy.prediction import NULL
@@ -163,7 +163,7 @@ def test_the_data_lie_in_the_checkout_or_in_the_package(data, tmp_path, monkeypa
     package = tmp_path / "site-packages" / "cfgtoy"
     (package / "data").mkdir(parents=True)
     (package.parent / "data").mkdir()  # somebody else's
-    monkeypatch.setattr(artifacts, "__file__", str(package / "artifacts.py"))
+    monkeypatch.setattr(_files, "__file__", str(package / "_files.py"))
     with pytest.raises(FileNotFoundError, match="no shipped weights"):
         artifacts.load("mine")
     (package / "data" / artifacts.MANIFEST).write_text("{}")

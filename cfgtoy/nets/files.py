@@ -1,0 +1,52 @@
+"""Networks from files: the one place that rebuilds a network from its weights."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from .._files import Artifact, load
+
+__all__ = ["Role", "load_net"]
+
+Role = Literal["denoiser", "noisy_classifier", "evaluator"]
+# class -> module of cfgtoy.nets
+_NETS = {"UNet": "unet", "NoisyClassifier": "unet", "Evaluator": "evaluator"}
+
+
+def load_net(
+    name: str | Path, role: Role, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[nn.Module, Artifact]:
+    """Rebuild the network of a weight file, in evaluation mode and without gradients for its parameters.
+
+    Args:
+        name: as :func:`cfgtoy.artifacts.load`.
+        role: what the file must say it is.
+        device, dtype: of the parameters, whatever type the file holds.
+
+    Returns:
+        The network, and what else was in the file.
+
+    Raises:
+        ValueError: when the file is damaged, has another role, or its tensors do not fit the network it names.
+        FileNotFoundError: as :func:`cfgtoy.artifacts.load`.
+    """
+    artifact = load(name)
+    meta, where = artifact.meta, artifact.path
+    if meta.get("role") != role:
+        raise ValueError(f"{where}: holds a {meta.get('role', 'file of no known role')!r}, takes a {role!r}")
+    spec = meta.get("net", {})
+    if spec.get("class") not in _NETS:
+        raise ValueError(f"{where}: names the network {spec.get('class')!r}, takes one of {', '.join(_NETS)}")
+    module = import_module(f".{_NETS[spec['class']]}", __package__)
+    kind = getattr(module, spec["class"])
+    try:
+        net = kind(**spec.get("args", {}))
+        net.load_state_dict(artifact.tensors)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{where}: its tensors do not fit the network it names ({error})") from error
+    return net.to(device=device, dtype=dtype).eval().requires_grad_(False), artifact
