@@ -20,7 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Artifact", "data_folder", "load", "manifest", "manifest_add", "save", "write_atomically"]
+__all__ = [
+    "Artifact",
+    "data_folder",
+    "load",
+    "manifest",
+    "manifest_add",
+    "save",
+    "try_writing",
+    "write_atomically",
+]
 
 ENVIRONMENT = "CFGTOY_DATA"
 MANIFEST = "manifest.json"
@@ -60,6 +69,18 @@ def write_atomically(path: str | Path, content: bytes) -> str:
         Path(temporary).unlink(missing_ok=True)
         raise
     return hashlib.sha256(content).hexdigest()
+
+
+def try_writing(path: Path) -> None:
+    """Raise now what would be raised after the work: an unwritable folder.
+
+    Raises:
+        OSError: when no file can be made beside ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    probe = path.with_name(f".{path.name}.probe")
+    probe.write_bytes(b"")
+    probe.unlink()
 
 
 def to_bytes(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], key: str = KEY) -> bytes:

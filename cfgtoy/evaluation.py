@@ -8,11 +8,8 @@ the same noise for every w and for any number of GPUs.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import math
-import os
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from . import _checks, artifacts, guidance, samplers, schedules
+from ._files import try_writing
+from ._provenance import provenance
 from ._ranks import Ranks, pick_device
 from .artifacts import ImageDenoiser
 from .datasets.resident import ImageData, load_images, to_uint8
@@ -45,9 +44,11 @@ __all__ = [
     "guide",
     "level_grid",
     "pick_device",
+    "provenance",
     "sample_images",
     "sheet",
     "sweep_sheet",
+    "try_writing",
 ]
 
 Guidance = Literal["cfg", "classifier", "classifier-unconditional"]
@@ -647,47 +648,3 @@ def _reference(
         artifacts.save(config.save_reference, tensors, meta)
     manifold = Manifold(found.features, config.k) if found.features is not None else None
     return found.moments, manifold, len(data), config.reference
-
-
-def try_writing(path: Path) -> None:
-    """Raise now what would be raised after the work: an unwritable folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    probe = path.with_name(f".{path.name}.probe")
-    probe.write_bytes(b"")
-    probe.unlink()
-
-
-def provenance(device: torch.device, command: str) -> dict[str, Any]:
-    """Who made a figure: command, commit, date, device, torch."""
-    if device.type == "cuda":
-        hardware = torch.cuda.get_device_name(device)
-    else:
-        hardware = f"{device.type}, {torch.get_num_threads()} threads"
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {
-        "command": command,
-        "commit": _commit(),
-        "date": now,
-        "device": hardware,
-        "torch": torch.__version__,
-    }
-
-
-def _commit() -> str:
-    """The checkout's commit, ``-dirty`` where the package was changed since; or what CFGTOY_COMMIT says."""
-    if named := os.environ.get("CFGTOY_COMMIT"):
-        return named
-    package = Path(__file__).parent
-
-    def git(*args: str) -> str:
-        done = subprocess.run(
-            ["git", *args], cwd=package, capture_output=True, text=True, timeout=10, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != package.parent.resolve():
-            return "unknown"  # installed inside somebody else's repository
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

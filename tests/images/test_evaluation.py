@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfgtoy import artifacts, evaluation, metrics, samplers, schedules
+from cfgtoy import _provenance, artifacts, evaluation, metrics, samplers, schedules
 from cfgtoy.datasets import digits
 from cfgtoy.evaluation import (
     EvalConfig,
@@ -463,10 +463,10 @@ def test_the_commit_is_of_our_own_repository(monkeypatch, tmp_path):
     git("init", "-q")
     for folder in ("cfgtoy", "venv/lib/cfgtoy"):
         (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "evaluation.py").touch()
+        (tmp_path / folder / "_provenance.py").touch()
     git("add", ".")
     git("commit", "-q", "-m", "first")
-    monkeypatch.setattr(evaluation, "__file__", str(tmp_path / "cfgtoy" / "evaluation.py"))
+    monkeypatch.setattr(_provenance, "__file__", str(tmp_path / "cfgtoy" / "_provenance.py"))
     assert evaluation.provenance(torch.device("cpu"), "a command")["commit"] == git("rev-parse", "HEAD")
-    monkeypatch.setattr(evaluation, "__file__", str(tmp_path / "venv/lib/cfgtoy/evaluation.py"))
+    monkeypatch.setattr(_provenance, "__file__", str(tmp_path / "venv/lib/cfgtoy/_provenance.py"))
     assert evaluation.provenance(torch.device("cpu"), "a command")["commit"] == "unknown"
