@@ -10,15 +10,20 @@ float32 callers lose nothing but what float32 cannot hold.
 ``Cosine``          λ = −2 log tan(au + b), a truncated hyperbolic secant (ibid.; Nichol & Dhariwal 2021)
 ``LinearBeta``      DDPM's linear β (Ho et al. 2020), in continuous time (Song et al. 2021)
 ``LogNormal``       EDM's training law: log(σ/α) normal (Karras et al. 2022)
+``RectifiedFlow``   λ = 2 log((1−t)/t), t uniform: the straight path from data to noise (Liu et al. 2022)
+``LogitNormal``     the same λ(t), log(t/(1−t)) normal: Stable Diffusion 3's training law (Esser et al. 2024)
 ``Shifted``         any of them moved by a constant, for another resolution (Hoogeboom et al. 2023)
 ==================  ==========================================================================
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +32,17 @@ from torch import Generator, Tensor
 from . import _checks
 from .logsnr import log1mexp
 
-__all__ = ["Cosine", "LinearBeta", "LogNormal", "Schedule", "Shifted", "Uniform"]
+__all__ = [
+    "Cosine",
+    "LinearBeta",
+    "LogNormal",
+    "LogitNormal",
+    "RectifiedFlow",
+    "Schedule",
+    "Shifted",
+    "Uniform",
+    "from_json",
+]
 
 
 class Schedule(ABC):
@@ -105,7 +120,8 @@ class Schedule(ABC):
         Args:
             n: how many.
             generator: source of randomness; its device is used when ``device`` is absent.
-            stratified: one draw from each of n equal slices of (0, 1), in order: less noise in a batch's loss.
+            stratified: one draw from each of n equal slices of (0, 1), shuffled: less noise in a batch's loss, and no
+                tie between a sample's place in the batch and its noise level.
             antithetic: the second half mirrors the first, u ↦ 1 − u.
             device: where the result lives.
             dtype: of the result.
@@ -123,7 +139,7 @@ class Schedule(ABC):
         draws = (n + 1) // 2 if antithetic else n
         u = torch.rand(draws, generator=generator, device=device, dtype=torch.float64)
         if stratified:
-            u = (torch.arange(n, device=device, dtype=torch.float64) + u) / n
+            u = (torch.randperm(n, generator=generator, device=device) + u) / n
         if antithetic:
             u = torch.cat([u, 1 - u])[:n]
         return self._logsnr(u).clamp(self.lo, self.hi).to(dtype)
@@ -145,6 +161,46 @@ class Schedule(ABC):
         if steps > 1:
             grid[-1] = self.hi
         return _checks.rising("steps", grid.to(dtype=dtype)).to(device)
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"class": …, "args": {…}}``, JSON types all through, from which :func:`from_json` makes the same schedule.
+
+        :func:`cfgtoy.artifacts.schedule_to_meta` is another name for it.
+        """
+        args = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {
+            "class": type(self).__name__,
+            "args": {name: arg.to_json() if isinstance(arg, Schedule) else arg for name, arg in args.items()},
+        }
+
+
+def from_json(meta: Mapping[str, Any]) -> Schedule:
+    """The schedule that :meth:`Schedule.to_json` described.
+
+    :func:`cfgtoy.artifacts.schedule_from_meta` is another name for it.
+
+    Raises:
+        ValueError: not such a mapping, a class that is none of this module's, or arguments that it does not take.
+    """
+    if not isinstance(meta, Mapping) or not isinstance(meta.get("args", {}), Mapping):
+        raise ValueError(f'schedule: got {meta!r}, takes {{"class": …, "args": {{…}}}}')
+    kinds: dict[str, Any] = {
+        name: globals()[name] for name in __all__ if name not in ("Schedule", "from_json")
+    }
+    kind = kinds.get(str(meta.get("class")))
+    if kind is None:
+        raise ValueError(f"schedule: got class {meta.get('class')!r}, takes one of {', '.join(kinds)}")
+    args = {
+        name: from_json(arg) if isinstance(arg, Mapping) else arg
+        for name, arg in meta.get("args", {}).items()
+    }
+    try:
+        return kind(**args)
+    except TypeError:
+        takes = ", ".join(f.name for f in dataclasses.fields(kind))
+        raise ValueError(
+            f"schedule: got {kind.__name__} with {', '.join(map(str, args))}, takes {takes}"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -310,8 +366,62 @@ class LogNormal(Schedule):
 
 
 @dataclass(frozen=True)
+class LogitNormal(LogNormal):
+    r"""Stable Diffusion 3's training law on the straight path: log(t/(1−t)) ~ N(mean, std²), λ = 2 log((1−t)/t).
+
+    On that path t/(1−t) is σ/α, so this is :class:`LogNormal` with the defaults that suit it. Cut to [lo, hi].
+
+    Source: Esser et al. 2024, eq. 19 (rf/lognorm(0.00, 1.00)).
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(Schedule):
+    r"""The straight path z_t = (1−t) x + t ε with t uniform: λ = 2 log((1−t)/t), a logistic law cut to [lo, hi].
+
+    σ/α is t/(1−t), whatever z is divided by to give it unit variance. The density is t(1−t)/2 over the length of the
+    range of t, which is all of (0, 1) but for the ends: 9e−5 of it at ±20.
+
+    Source: Liu et al. 2022, eq. 1; Lipman et al. 2023 (conditional optimal transport).
+    """
+
+    lo: float = -20.0
+    hi: float = 20.0
+
+    def __post_init__(self) -> None:
+        self._check_range()
+
+    def _t_above(self, lam: Tensor, base: float) -> Tensor:
+        """t(λ) − t(base) with no cancellation: sigmoid(a) − sigmoid(b) = sigmoid(a) sigmoid(−b) (1 − e^{b−a})."""
+        a, b = -lam / 2, torch.tensor(-base / 2, dtype=lam.dtype)
+        return torch.sigmoid(a) * torch.sigmoid(-b) * -torch.expm1(b - a)
+
+    @property
+    def _mass(self) -> float:
+        """The length of the range of t."""
+        return self._t_above(torch.tensor(self.lo, dtype=torch.float64), self.hi).item()
+
+    def _logsnr(self, u: Tensor) -> Tensor:
+        # t and 1 − t each measured from its own end: neither is small by cancellation.
+        t = 1 / (1 + math.exp(self.hi / 2)) + self._mass * u
+        rest = 1 / (1 + math.exp(-self.lo / 2)) + self._mass * (1 - u)
+        return 2 * (rest.log() - t.log())
+
+    def _u(self, lam: Tensor) -> Tensor:
+        return self._t_above(lam, self.hi) / self._mass
+
+    def _log_density(self, lam: Tensor) -> Tensor:
+        return F.logsigmoid(lam / 2) + F.logsigmoid(-lam / 2) - math.log(2 * self._mass)
+
+
+@dataclass(frozen=True)
 class Shifted(Schedule):
     """``base`` with ``shift`` added to every λ, its ends included: the same schedule for another resolution.
+
+    A flow's shift of time, t' = s t/(1 + (s−1) t) (Esser et al. 2024, eq. 23), is this one by −2 log s.
 
     Source: Hoogeboom, Heek & Salimans 2023, eq. 4.
     """

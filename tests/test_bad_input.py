@@ -122,11 +122,12 @@ def test_process_refuses_shapes_that_do_not_fit(n):
 
 @given(lo=st.floats(-30, 30), gap=st.floats(0, 10), bad=not_a_number)
 def test_schedules_refuse_ranges_that_do_not_rise(lo, gap, bad):
-    for make in (schedules.Uniform, schedules.Cosine):
+    for make in (schedules.Uniform, schedules.Cosine, schedules.RectifiedFlow):
         refused("lo", lambda make=make: make(lo, lo - gap))
         refused("hi", lambda make=make: make(0.0, bad))
         refused("lo", lambda make=make: make(bad, 0.0))
     refused("lo", lambda: schedules.LogNormal(lo=lo, hi=lo - gap))
+    refused("lo", lambda: schedules.LogitNormal(lo=lo, hi=lo - gap))
     refused("shift", lambda: schedules.Shifted(schedules.Cosine(), bad))
 
 
@@ -149,7 +150,7 @@ def test_schedules_refuse_the_rest():
 
 
 ALL_SCHEDULES = [schedules.Uniform(), schedules.Cosine(), schedules.LinearBeta(), schedules.LogNormal(),
-                 schedules.Shifted(schedules.Cosine(), 1.0)]  # fmt: skip
+                 schedules.RectifiedFlow(), schedules.Shifted(schedules.Cosine(), 1.0)]  # fmt: skip
 
 
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES, ids=lambda s: type(s).__name__)

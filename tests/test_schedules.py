@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy import integrate, stats
 from torch import Generator
 
 from cfgtoy import schedules
-from cfgtoy.schedules import Cosine, LinearBeta, LogNormal, Shifted, Uniform
+from cfgtoy.schedules import Cosine, LinearBeta, LogitNormal, LogNormal, RectifiedFlow, Shifted, Uniform
 
 ALL = {
     "uniform": Uniform(),
@@ -27,6 +28,11 @@ ALL = {
     "constant beta": LinearBeta(beta_min=8.0, beta_max=8.0),
     "lognormal": LogNormal(),
     "lognormal narrow": LogNormal(-0.4, 1.0, -5.0, 6.0),
+    "rectified flow": RectifiedFlow(),
+    "rectified flow cut": RectifiedFlow(-7.0, 9.0),
+    "rectified flow one-sided": RectifiedFlow(3.0, 12.0),
+    "logit-normal": LogitNormal(),
+    "logit-normal cut": LogitNormal(0.5, 0.8, -6.0, 8.0),
     "shifted": Shifted(Cosine(), -1.3),
     "shifted for 256": Shifted.for_resolution(LogNormal(), 256),
 }
@@ -70,7 +76,22 @@ def test_samples_match_the_density(schedule, how):
 def test_stratified_draws_fall_one_in_each_slice(schedule):
     n = 64
     u = schedule.u(schedule.sample(n, Generator().manual_seed(0), stratified=True, dtype=torch.float64))
+    u = u.sort().values
     assert bool((((u * n) >= torch.arange(n) - 1e-4) & ((u * n) <= torch.arange(n) + 1 + 1e-4)).all())
+
+
+def test_stratified_draws_know_nothing_of_their_place():
+    """In an ordered batch, class and noise level would otherwise become one variable."""
+    n, draws = 32, 400
+    generator = Generator().manual_seed(0)
+    u = torch.stack(
+        [Uniform(0.0, 1.0).sample(n, generator, stratified=True, dtype=torch.float64) for _ in range(draws)]
+    )
+    # The mean over draws at each place: half, to five standard errors of a uniform number.
+    assert (u.mean(0) - 0.5).abs().max() < 5 / math.sqrt(12 * draws)
+    place = torch.arange(n, dtype=torch.float64)
+    correlation = torch.corrcoef(torch.stack([place.expand(draws, n).flatten(), u.flatten()]))[0, 1]
+    assert correlation.abs() < 5 / math.sqrt(n * draws)
 
 
 def test_antithetic_halves_mirror_each_other(schedule):
@@ -192,6 +213,71 @@ def test_lognormal_is_edms_normal_of_log_sigma():
     x = np.linspace(-3, 5, 41)
     law = stats.truncnorm((-3 - 2.4) / 2.4, (5 - 2.4) / 2.4, loc=2.4, scale=2.4)
     np.testing.assert_allclose(cut.log_density(torch.from_numpy(x)).numpy(), law.logpdf(x), rtol=1e-9)
+
+
+def test_rectified_flow_is_the_straight_path():
+    t = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    schedule = RectifiedFlow(-60.0, 60.0)  # all of (0, 1) but 2e-13
+    torch.testing.assert_close(schedule.logsnr(t), 2 * ((1 - t) / t).log(), rtol=0, atol=1e-9)
+    # α : σ = 1−t : t, so log(σ²/α²) is logistic of scale 2: scipy's, renormalised on the interval.
+    cut = RectifiedFlow(-6.0, 8.0)
+    lam = np.linspace(-6, 8, 57)
+    law = stats.logistic(scale=2)
+    want = law.logpdf(lam) - math.log(law.cdf(8) - law.cdf(-6))
+    np.testing.assert_allclose(cut.log_density(torch.from_numpy(lam)).numpy(), want, rtol=1e-10)
+
+
+def test_logit_normal_is_sd3s_density_of_t():
+    """Esser et al. 2024, eq. 19: π(t) = exp(−(logit t − m)²/(2 s²)) / (s √(2π) t (1−t)), and dλ = −2 dt / (t(1−t))."""
+    mean, std = 0.3, 1.2
+    t = np.linspace(0.02, 0.98, 49)
+    logit = np.log(t / (1 - t))
+    density_of_t = np.exp(-((logit - mean) ** 2) / (2 * std**2)) / (
+        std * math.sqrt(2 * math.pi) * t * (1 - t)
+    )
+    lam = torch.from_numpy(2 * np.log((1 - t) / t))
+    got = LogitNormal(mean, std, -60.0, 60.0).log_density(lam).exp().numpy()
+    np.testing.assert_allclose(got, density_of_t * t * (1 - t) / 2, rtol=1e-9)
+    assert (LogitNormal().mean, LogitNormal().std) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("s", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("base", [RectifiedFlow(), LogitNormal(-0.2, 0.9), RectifiedFlow(-9.0, 12.0)])
+def test_a_flows_shift_of_time_is_the_shift_of_lambda(base, s):
+    """Esser et al. 2024, eq. 23: t' = s t / (1 + (s−1) t)."""
+    u = torch.linspace(0, 1, 101, dtype=torch.float64)
+    t = torch.sigmoid(-base.logsnr(u) / 2)
+    moved = s * t / (1 + (s - 1) * t)
+    want = 2 * ((1 - moved) / moved).log()
+    torch.testing.assert_close(Shifted(base, -2 * math.log(s)).logsnr(u), want, rtol=0, atol=1e-9)
+
+
+def test_a_schedule_survives_json(schedule):
+    text = json.dumps(schedule.to_json(), allow_nan=False)
+    again = schedules.from_json(json.loads(text))
+    assert again == schedule
+    assert type(again) is type(schedule)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        None,
+        "Cosine",
+        {},
+        {"class": "Schedule"},
+        {"class": "cosin"},
+        {"class": "from_json"},
+        {"class": "Cosine", "args": [1, 2]},
+        {"class": "Cosine", "args": {"low": 1}},
+        {"class": "Shifted", "args": {"base": {"class": "Cosine"}}},
+    ],
+)
+def test_json_that_is_no_schedule_is_refused(meta):
+    with pytest.raises(ValueError, match=r"^schedule: got .+, takes "):
+        schedules.from_json(meta)
+    with pytest.raises(ValueError, match="lo: got 5"):
+        schedules.from_json({"class": "Cosine", "args": {"lo": 5, "hi": 1}})
 
 
 def test_shift_moves_everything_by_a_constant():
