@@ -6,7 +6,6 @@ be had from here too.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,41 +50,8 @@ __all__ = [
 ]
 
 
-# -- schedules as JSON -----------------------------------------------------------------------------
-
-
-def schedule_to_meta(schedule: schedules.Schedule) -> dict[str, Any]:
-    """``{"class": …, "args": {…}}`` from which :func:`schedule_from_meta` makes the same schedule."""
-    values = {f.name: getattr(schedule, f.name) for f in dataclasses.fields(schedule)}  # type: ignore[arg-type]
-    args = {
-        key: schedule_to_meta(value) if isinstance(value, schedules.Schedule) else value
-        for key, value in values.items()
-    }
-    return {"class": type(schedule).__name__, "args": args}
-
-
-def schedule_from_meta(meta: Mapping[str, Any]) -> schedules.Schedule:
-    """The schedule that :func:`schedule_to_meta` described.
-
-    Raises:
-        ValueError: for an unknown class or arguments it does not take.
-    """
-    kind = getattr(schedules, str(meta.get("class")), None)
-    if not (
-        isinstance(kind, type) and issubclass(kind, schedules.Schedule) and kind is not schedules.Schedule
-    ):
-        raise ValueError(f"schedule: got class {meta.get('class')!r}, takes one of cfgtoy.schedules")
-    args = {
-        key: schedule_from_meta(value) if isinstance(value, Mapping) else value
-        for key, value in meta.get("args", {}).items()
-    }
-    try:
-        return kind(**args)
-    except TypeError as error:
-        raise ValueError(f"schedule: {error}") from error
-
-
-# -- networks --------------------------------------------------------------------------------------
+schedule_to_meta = schedules.Schedule.to_json
+schedule_from_meta = schedules.from_json
 
 
 class ImageDenoiser(NetDenoiser):

@@ -1,27 +1,32 @@
 """The command line: ``cfgtoy train``, ``cfgtoy sample``, ``cfgtoy evaluate``, ``cfgtoy weights``.
 
-Options are the fields of dataclasses, read by tyro; each command imports what it needs and no more. What a user got
-wrong ends with one line that says so, and the exit code 2.
+Options are the fields of dataclasses, read by tyro; those of a guidance rule come from its own signature. What a user
+got wrong ends with one line that says so, and the exit code 2.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from . import datasets
-from .evaluation import EvalConfig, Sampling
-
-if TYPE_CHECKING:
-    from .mixture import GaussianMixture
+from . import _checks, _files, datasets, images
+from ._ranks import pick_device
+from .datasets.images import to_uint8
+from .guidance import RULES, Rule
+from .guidance import rule as make_rule
+from .images import EvalConfig, Sampling, Settings
+from .mixture import GaussianMixture
 
 try:
     import tyro
@@ -29,6 +34,13 @@ try:
     Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 except ImportError:  # the rest of the package does without; _parse() says what is missing
     Model = str  # type: ignore[misc]
+
+if TYPE_CHECKING:
+    RuleName = str
+
+else:
+    RuleName = Literal[tuple(RULES)]
+
 
 __all__ = ["main"]
 
@@ -45,7 +57,7 @@ usage: cfgtoy COMMAND [options]          (cfgtoy COMMAND --help says more)
 commands:
   train RECIPE      train a network:           cfgtoy train digits
   sample MODEL      draw samples into a PNG:   cfgtoy sample digits --w 0 1 4
-  evaluate MODEL    measure samples in JSON:   cfgtoy evaluate digits --n 1000 --w 0 1 4
+  evaluate MODEL    measure samples in JSON:   cfgtoy evaluate digits --n 1000 --w 0 1 4 --rule apg --eta 0.2
   weights           list the shipped weights and check them
 
 MODEL is the name of shipped weights (cfgtoy weights), the path of a .safetensors file, or, for sample, an exact
@@ -53,6 +65,17 @@ mixture: {", ".join(MIXTURES)}.
 
 On several GPUs: torchrun --nproc-per-node=N -m cfgtoy train ... (or evaluate ...)
 """
+
+
+@dataclass(frozen=True)
+class How(Sampling):
+    """Sampling as a command line says it: the rule by its name, checked once its options are read too."""
+
+    rule: RuleName = "classifier-free"
+    """The guidance rule. Its own options follow it: --rule apg --eta 0.2; --rule apg --help lists them."""
+
+    def __post_init__(self) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -70,7 +93,7 @@ class Sample:
     """Classes by name or number, one row each, or none for no class; by default all."""
     per_class: int | None = None
     """Samples of each class and w; by default 8 images, or 1000 points."""
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = field(default_factory=How)
     """How samples are drawn."""
     seed: int = 0
     """Of all noise."""
@@ -94,6 +117,8 @@ class Evaluate(EvalConfig):
 
     model: Model = "cifar10"
     """Name of shipped weights, or the path of a .safetensors file."""
+    sampling: How = field(default_factory=How)
+    """How samples are drawn."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +158,61 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(kind: type[Any], args: Sequence[str], prog: str, default: Any = None) -> Any:
     if Model is str:
         raise ImportError("tyro is not installed: pip install 'cfgtoy[cli]', or pip install tyro alone")
+    draws = issubclass(kind, Sample | Evaluate)
     given = {} if default is None else {"default": default}
-    return tyro.cli(
-        kind,
+    request: Any = tyro.cli(
+        _with_options(kind, args) if draws else kind,
         args=list(args),
         prog=prog,
         config=(tyro.conf.OmitArgPrefixes,),
         **given,
     )
+    if not draws:
+        return request
+    how = request.sampling
+    if how.guidance is not None and how.rule != How.rule:
+        raise ValueError(f"guidance: got {how.guidance!r} beside --rule {how.rule}, takes one of the two")
+    options = {f.name: getattr(request.rule, f.name) for f in dataclasses.fields(request.rule)}
+    chosen = make_rule(how.rule, **{name: value for name, value in options.items() if value is not None})
+    return dataclasses.replace(request, sampling=Sampling(**vars(how) | {"rule": chosen}))
+
+
+def _with_options(kind: type[Any], args: Sequence[str]) -> type[Any]:
+    """``kind`` with a field ``rule``: the options of the rule that ``args`` name, from the rule's own signature."""
+    words = " ".join(args).replace("=", " ").split()
+    name = dict(pairwise(words)).get("--rule", How.rule)
+    parameters = Rule.parameters(name) if name in RULES else []
+    taken = {f.name for one in (Sample, Evaluate, Sampling) for f in dataclasses.fields(one)}
+    about = _about(RULES[name]) if name in RULES else {}
+    fields: list[tuple[str, Any, Any]] = []
+    for p in parameters:
+        # What is no number, switch or word on a command line is named by one: a rule by its name.
+        type_: Any = RuleName if p.name == "of" else p.annotation
+        flag = f"{name}-{p.name}" if p.name in taken else p.name
+        type_ = Annotated[type_, tyro.conf.arg(name=flag.replace("_", "-"), help=about.get(p.name, ""))]
+        fields.append((p.name, type_, field() if p.default is p.empty else field(default=p.default)))
+    if name in RULES and "bad" in Rule.parts(name):
+        fields.append(
+            ("bad", Annotated[str | None, tyro.conf.arg(help=about.get("bad", ""))], field(default=None))
+        )
+    options = dataclasses.make_dataclass(
+        "Options", fields, kw_only=True, namespace={"__doc__": f"Of {name}."}
+    )
+    more = [("rule", options, field(kw_only=True))]
+    return dataclasses.make_dataclass(
+        kind.__name__, more, bases=(kind,), frozen=True, namespace={"__doc__": kind.__doc__}
+    )
+
+
+def _about(function: Callable[..., Any]) -> dict[str, str]:
+    """What the docstring says of each argument."""
+    lines = re.search(r"^Args:\n((?: .*\n|\n(?= ))*)", inspect.getdoc(function) or "", re.M)
+    entries = re.findall(r"^    ([\w, ]+): (.*(?:\n      .*)*)", lines[1] if lines else "", re.M)
+    return {
+        name: " ".join(text.split()).replace("``", "")
+        for names, text in entries
+        for name in names.split(", ")
+    }
 
 
 # -- sample ----------------------------------------------------------------------------------------------------
@@ -150,10 +222,13 @@ def _sample(args: Sequence[str]) -> None:
     request: Sample = _parse(Sample, args, "cfgtoy sample")
     if not request.w:
         raise ValueError("w: got no weights, takes at least one")
-    if request.model in MIXTURES:
-        _sample_points(request)
+    device = pick_device(request.device)
+    mixture = MIXTURES[request.model]() if request.model in MIXTURES else None
+    settings = Settings.load(mixture or request.model, request.sampling, device)
+    if mixture is not None:
+        _sample_points(request, settings, mixture)
     else:
-        _sample_images(request)
+        _sample_images(request, settings)
 
 
 def _chosen(names: Sequence[str], known: Sequence[str]) -> dict[str, int]:
@@ -171,60 +246,43 @@ def _chosen(names: Sequence[str], known: Sequence[str]) -> dict[str, int]:
     return chosen
 
 
-def _sample_images(request: Sample) -> None:
-    from . import evaluation
+def _drawn(request: Sample, settings: Settings, y: Tensor, batch: int) -> list[Tensor]:
+    """The samples at each w, on the CPU."""
+    return [
+        images.sample(settings, y, w=w, seed=request.seed, batch=batch, progress=True).cpu()
+        for w in request.w
+    ]
 
+
+def _sample_images(request: Sample, settings: Settings) -> None:
     how = request.sampling
-    device = evaluation.pick_device(request.device)
-    settings = evaluation.Settings.load(request.model, how, device)
-    chosen = _chosen(request.classes, settings.model.classes)
-    k = _positive("per_class", 8 if request.per_class is None else request.per_class)
+    chosen = _chosen(request.classes, settings.classes or ())
+    k = _checks.positive_int("per_class", 8 if request.per_class is None else request.per_class)
     out = request.out or Path("samples.png")
-    evaluation.try_writing(out)
+    _files.try_writing(out)
     y = torch.tensor(list(chosen.values())).repeat_interleave(k)
-    blocks = []
-    for w in request.w:
-        drawn = evaluation.sample_images(
-            settings, w, y, seed=request.seed, batch=request.batch, progress=True
-        )
-        blocks.append(torch.cat([images.cpu() for images, _ in drawn]))
-    scale = request.scale if request.scale is not None else max(1, 64 // settings.model.shape[2])
+    scale = max(1, 64 // settings.shape[2]) if request.scale is None else request.scale
+    _checks.positive_int("scale", scale)
+    blocks = [to_uint8(x) for x in _drawn(request, settings, y, request.batch)]
     titles = [f"w = {w:g}" for w in request.w]
-    picture = evaluation.sweep_sheet(blocks, titles, list(chosen), scale=_positive("scale", scale))
-    picture.save(out)
+    images.sweep_sheet(blocks, titles, list(chosen), scale=scale).save(out)
     print(f"{out}: {len(request.w) * len(y)} images, {how.steps} levels, {how.sampler}, seed {request.seed}")
 
 
-def _sample_points(request: Sample) -> None:
-    from . import classifiers, evaluation, metrics, samplers, schedules
+def _sample_points(request: Sample, settings: Settings, mixture: GaussianMixture) -> None:
+    from . import metrics
 
-    mixture = MIXTURES[request.model]()
-    chosen = _chosen(request.classes, [str(c) for c in range(mixture.num_classes)])
-    k = _positive("per_class", 1000 if request.per_class is None else request.per_class)
+    how = request.sampling
+    chosen = _chosen(request.classes, settings.classes or ())
+    k = _checks.positive_int("per_class", 1000 if request.per_class is None else request.per_class)
     if request.out is not None:
-        evaluation.try_writing(request.out)
-    grid = evaluation.level_grid(request.sampling, schedules.Cosine())
+        _files.try_writing(request.out)
     y = torch.tensor(list(chosen.values())).repeat_interleave(k)
-    exact = classifiers.ExactClassifier(mixture)
-    runs = []
-    print(
-        f"{request.model}, {k} samples a class, {request.sampling.sampler}, {request.sampling.steps} levels\n"
-    )
+    runs = _drawn(request, settings, y, len(y))
+    print(f"{request.model}, {k} samples a class, {how.sampler}, {how.steps} levels\n")
     print("     w  class   mean             std            own class  Frechet distance to p(x|c)")
-    for w in request.w:
-        denoiser = evaluation.guide(mixture, w, request.sampling, exact)
-        generator = torch.Generator().manual_seed(_positive("seed", request.seed, least=0))
-        x = samplers.sample(
-            denoiser,
-            y,
-            shape=(len(y), mixture.dim),
-            grid=grid,
-            method=request.sampling.sampler,
-            v=request.sampling.v,
-            generator=generator,
-        )
-        runs.append(x)
-        posterior = mixture.class_log_prob(x, grid[-1]).exp()  # (n, C)
+    for w, x in zip(request.w, runs, strict=True):
+        posterior = mixture.class_log_prob(x, settings.grid[-1].cpu()).exp()  # (n, C)
         for i, (name, c) in enumerate(chosen.items()):
             part = slice(i * k, (i + 1) * k)
             mean, std = x[part].mean(0).tolist(), x[part].std(0, correction=0).tolist()
@@ -257,12 +315,6 @@ def _plot(runs: Sequence[Tensor], weights: Sequence[float], y: Tensor, out: Path
     fig.savefig(out, facecolor="white")
 
 
-def _positive(name: str, value: int, *, least: int = 1) -> int:
-    from . import _checks
-
-    return _checks.positive_int(name, value, least=least)
-
-
 # -- evaluate, weights, train ----------------------------------------------------------------------------------
 
 
@@ -270,11 +322,9 @@ def _evaluate(args: Sequence[str]) -> None:
     import json
     import os
 
-    from . import evaluation
-
     request: Evaluate = _parse(Evaluate, args, "cfgtoy evaluate")
     config = EvalConfig(**{f.name: getattr(request, f.name) for f in dataclasses.fields(EvalConfig)})
-    record = evaluation.evaluate(config, command=_spelled("evaluate", args))
+    record = images.evaluate(config, command=_spelled("evaluate", args))
     if int(os.environ.get("RANK", 0)) > 0:
         return
     if config.out is None:
@@ -293,12 +343,10 @@ def _spelled(command: str, args: Sequence[str]) -> str:
 def _weights(args: Sequence[str]) -> None:
     import hashlib
 
-    from . import artifacts
-
     _parse(Weights, args, "cfgtoy weights")
-    folder = artifacts.data_folder()
+    folder = _files.data_folder()
     damaged = []
-    for name, entry in artifacts.manifest(folder).items():
+    for name, entry in _files.manifest(folder).items():
         path = folder / entry["file"]
         digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
         state = "missing" if digest is None else "ok" if digest == entry["sha256"] else "ALTERED"

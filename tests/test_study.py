@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cfgtoy import artifacts, cli, evaluation
+from cfgtoy import artifacts, cli, images
 from cfgtoy.training import trainer
 from cfgtoy.training.config import TrainConfig
 
@@ -31,12 +31,12 @@ def lines(out: Path) -> list[dict]:
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_every_command_parses_and_hands_on_what_the_others_need(gpus, tmp_path, monkeypatch):
     trained: dict[Path, TrainConfig] = {}
-    swept: dict[Path, evaluation.EvalConfig] = {}
+    swept: dict[Path, images.EvalConfig] = {}
     monkeypatch.setattr(
         trainer, "train", lambda config: trained.setdefault(config.out / "weights.safetensors", config).out
     )
     monkeypatch.setattr(
-        evaluation, "evaluate",
+        images, "evaluate",
         lambda config, command: swept.setdefault(config.out, config) and {"results": [], "minutes": 0, "device": ""},
     )  # fmt: skip
     steps = study.plan(tmp_path, gpus=gpus)

@@ -326,7 +326,7 @@ def test_bad_input_ends_with_2_and_says_what_is_wrong(args, says, capsys):
 
 def test_an_unwritable_place_is_known_before_the_work(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr("cfgtoy.evaluation.sample_images", lambda *_, **__: pytest.fail("the work began"))
+    monkeypatch.setattr("cfgtoy.images.sample", lambda *_, **__: pytest.fail("the work began"))
     assert run("sample", "digits", "--out", "file/x.png") == 2
     assert "file" in capsys.readouterr().err
 

@@ -1,0 +1,372 @@
+"""Measuring image models: draw n samples at each weight, compare them with real images, write figures as JSON.
+
+What is written with the figures is all that one needs to repeat them. It runs on a CPU, on a GPU and, under
+``torchrun``, on several.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _checks, _files
+from .._provenance import provenance
+from .._ranks import Ranks
+from ..artifacts import load_denoiser
+from ..datasets.images import ImageData, to_uint8
+from ..datasets.load import load_images
+from ..guidance import rule as make_rule
+from ..metrics import (
+    Manifold,
+    Moments,
+    class_entropy,
+    frechet_distance,
+    inception_score,
+    precision_recall,
+)
+from ..metrics.extractors import Extractor, over
+from ..metrics.extractors import load as load_extractor
+from ..prediction import Denoiser
+from .sampling import Sampling, Settings, draws
+from .sheets import sweep_sheet
+
+__all__ = ["EvalConfig", "evaluate"]
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Draw n images at each w and compare them with a reference."""
+
+    model: str = "cifar10"
+    """Name of shipped weights, or the path of a .safetensors file."""
+    dataset: str | None = None
+    """What real images it is compared with: digits, cifar10 or an image folder; by default those it was trained on."""
+    w: tuple[float, ...] = (0.0,)
+    """Guidance weights; 0 is the conditional model, -1 the unconditional one."""
+    n: int = 50_000
+    """Images drawn at each w, evenly over the classes."""
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
+    """How samples are drawn."""
+    reference: str = "train"
+    """Images to compare with: train, test, or a file of moments written by --save-reference."""
+    extractor: str = "auto"
+    """What features are taken from: the classifier trained on the dataset (auto), its weights by name or path, or
+    inception (needs torch-fidelity and a download)."""
+    noise_floor: bool = False
+    """Also compare the dataset's other split with the reference: what real images score."""
+    precision_recall: bool = True
+    """Measure precision and recall too; takes n x reference distances."""
+    k: int = 3
+    """Neighbours for precision and recall."""
+    seed: int = 0
+    """Of all noise."""
+    batch: int = 500
+    """Images at a time, on each GPU."""
+    device: str = "auto"
+    """cpu, cuda, or auto."""
+    root: str | None = None
+    """Where CIFAR-10 lies: see CFGTOY_CIFAR10."""
+    out: Path | None = None
+    """JSON file for the results, rewritten after each w."""
+    picture: Path | None = None
+    """PNG of the first ten images of each class at each w."""
+    save_reference: Path | None = None
+    """Keep the reference's moments in this .safetensors file."""
+
+    def __post_init__(self) -> None:
+        _checks.positive_int("n", self.n, least=2)
+        _checks.positive_int("k", self.k)
+        _checks.positive_int("batch", self.batch)
+        _checks.positive_int("seed", self.seed, least=0)
+        if not self.w:
+            raise ValueError("w: got no weights, takes at least one")
+        for w in self.w:
+            _checks.number("w", w)
+        if self.precision_recall and self.n <= self.k:
+            raise ValueError(f"n: got {self.n}, takes more than k = {self.k}")
+
+
+@dataclass(frozen=True)
+class _Features:
+    """What an extractor found in a set of images; all on one process."""
+
+    moments: Moments
+    probs: Tensor  # (n, C) float32
+    y: Tensor  # (n,) int64
+    features: Tensor | None  # (n, d) float32, kept for precision and recall
+
+
+class _Group(Ranks):
+    """The processes of a torchrun, which share out images and bring together what was found in them."""
+
+    def rows(self, part: Tensor) -> Tensor:
+        """The rows (n_r, …) of all ranks, one rank after another, on every rank."""
+        return torch.cat(self.gather(part))
+
+    def moments(self, part: Moments) -> Moments:
+        """The moments of all ranks together."""
+        n = self.rows(torch.tensor([part.n], device=self.device))
+        total = Moments(len(part.mean), self.device)
+        for count, mean, scatter in zip(
+            n, self.rows(part.mean[None]), self.rows(part.scatter[None]), strict=True
+        ):
+            total.merge(Moments.from_parts(int(count), mean, scatter))
+        return total
+
+    def collect(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]], keep: bool) -> _Features:
+        """Gather features (b, d), probabilities and labels, first over batches and then over ranks."""
+        moments, probs, labels, kept = None, [], [], []
+        for f, p, y in batches:
+            moments = (moments or Moments(f.shape[1], self.device)).update(f)
+            probs.append(p)
+            labels.append(y)
+            if keep:
+                kept.append(f)
+        assert moments is not None  # every process has a batch: checked at the start
+        features = self.rows(torch.cat(kept)) if keep else None
+        return _Features(
+            self.moments(moments), self.rows(torch.cat(probs)), self.rows(torch.cat(labels)), features
+        )
+
+
+def _real(group: _Group, extractor: Extractor, data: ImageData, batch: int, keep: bool) -> _Features:
+    """The features of a dataset, its images shared out over the processes."""
+    mine = data.take(slice(group.rank, None, group.world))
+    found = over(extractor, mine.images, batch, group.device)
+    labels = mine.labels.to(group.device).split(batch)
+    return group.collect(((f, p, y) for (f, p), y in zip(found, labels, strict=True)), keep)
+
+
+def _generated(
+    group: _Group,
+    extractor: Extractor,
+    settings: Settings,
+    w: float,
+    config: EvalConfig,
+    pictures: list[list[Tensor]],
+) -> tuple[_Features, float]:
+    """The features of ``config.n`` samples at w, and the seconds that this process spent on drawing them."""
+    classes = len(pictures)
+    y = torch.arange(config.n) % classes
+    seconds = 0.0
+
+    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        nonlocal seconds
+        drawn = draws(
+            settings, y, w, seed=config.seed, batch=config.batch, rank=group.rank, world=group.world,
+            progress=group.first,
+        )  # fmt: skip
+        while True:
+            start = _now(group.device)
+            try:
+                x, labels = next(drawn)
+                images = to_uint8(x)
+            except StopIteration:
+                return
+            seconds += _now(group.device) - start
+            if any(len(row) < 10 for row in pictures):
+                for image, label in zip(images[: 20 * classes].cpu(), labels.tolist(), strict=False):
+                    if len(pictures[label]) < 10:
+                        pictures[label].append(image)
+            features, probs = next(over(extractor, images, len(images)))
+            yield features, probs, labels
+
+    return group.collect(batches(), config.precision_recall), seconds
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _figures(
+    found: _Features, truth: Moments, manifold: Manifold | None, name: str, names_classes: bool, k: int
+) -> dict[str, Any]:
+    """Each figure under a key that says which extractor it came from."""
+    figures: dict[str, Any] = {
+        f"frechet_{name}": frechet_distance(found.moments, truth),
+        f"inception_score_{name}": inception_score(found.probs),
+        f"class_entropy_{name}": class_entropy(found.probs),
+    }
+    if names_classes:
+        figures[f"accuracy_{name}"] = (found.probs.argmax(1) == found.y).double().mean().item()
+    if manifold is not None and found.features is not None:
+        precision, recall = precision_recall(manifold, found.features, k=k)
+        figures |= {f"precision_{name}": precision, f"recall_{name}": recall}
+    return figures
+
+
+def evaluate(
+    model: str | Path | Denoiser | EvalConfig = "cifar10", *, command: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """Draw n images at each w, compare them with a reference, and say how to repeat it.
+
+    Figures are named after the extractor: ``frechet_cifar10_classifier``, ``inception_score_…``, ``precision_…``,
+    ``recall_…``, ``class_entropy_…`` and ``accuracy_…`` (the share that the extractor's classifier gives the class
+    that was asked for). Samples are rounded to bytes before they are measured, as a saved image would be.
+
+    >>> evaluate("digits", rule="apg", w=(0.0, 2.0), n=1000, steps=12)  # doctest: +SKIP
+
+    Args:
+        model: weights by name or path; any denoiser, which stays as and where it is (give ``dataset`` where it does
+            not say); or an :class:`EvalConfig`.
+        command: the command line that asked for it, for the record.
+        options: fields of :class:`EvalConfig` and of :class:`Sampling`.
+
+    Returns:
+        What was written to ``out``: ``results`` (a list, one entry a w), ``noise_floor``, and beside them rule, n,
+        reference, extractor, sampling, seed, commit, device, minutes.
+
+    Raises:
+        ValueError, FileNotFoundError: for weights, data or options that do not fit; before any sample is drawn.
+        OSError: when ``out`` cannot be written; tried before any sample is drawn.
+    """
+    begin = time.perf_counter()
+    if isinstance(model, EvalConfig):
+        config, source = model, options.pop("model", model.model)
+    else:
+        label = str(model) if isinstance(model, str | Path) else type(model).__name__
+        config, source = EvalConfig(model=label), model
+    if isinstance(options.get("w"), int | float):
+        options["w"] = (options["w"],)
+    own = {f.name for f in dataclasses.fields(EvalConfig)}
+    config = dataclasses.replace(config, **{key: options.pop(key) for key in [*options] if key in own})
+    config = dataclasses.replace(config, sampling=config.sampling.but(**options))
+    group = _Group(config.device)
+    try:
+        return _evaluate(source, config, command, group, begin)
+    finally:
+        group.close()
+
+
+def _evaluate(
+    model: str | Path | Denoiser, config: EvalConfig, command: str | None, group: _Group, begin: float
+) -> dict[str, Any]:
+    if isinstance(model, str | Path):
+        model = load_denoiser(model, group.device)
+    dataset = config.dataset or str(getattr(model, "meta", {}).get("dataset", ""))
+    name = config.extractor
+    if name == "auto":
+        if dataset not in ("cifar10", "digits"):
+            raise ValueError(f"extractor: there is none of its own for {dataset!r}, takes a name or a path")
+        name = f"{dataset}-evaluator"
+    extractor = load_extractor(name, group.device)
+    settings = Settings.load(
+        model, config.sampling, group.device, shape=getattr(model, "shape", extractor.shape)
+    )
+    shape, classes = settings.shape, settings.classes or extractor.classes
+    if len(shape) != 3 or classes is None:
+        raise ValueError(
+            f"model: got a denoiser of {shape}, takes one of images (c, h, w) whose classes are known"
+        )
+    if extractor.shape is not None and extractor.shape != shape:
+        raise ValueError(f"extractor: {name} is for images {extractor.shape}, takes one for {shape}")
+    names_classes = extractor.classes == classes  # where not, "accuracy" would mean nothing
+    if math.ceil(config.n / config.batch) < group.world:
+        raise ValueError(
+            f"batch: got {config.batch} for n = {config.n}, takes one that gives {group.world} batches"
+        )
+    record: dict[str, Any] = {
+        "model": config.model,
+        "model_sha256": getattr(model, "sha256", None),
+        "dataset": dataset,
+        "rule": make_rule(config.sampling.rule).to_json(),
+        "parts_sha256": {part: getattr(value, "sha256", None) for part, value in settings.parts.items()},
+        "n": config.n,
+        "reference": config.reference,
+        "extractor": extractor.name,
+        "extractor_sha256": extractor.sha256,
+        "sampling": config.sampling.to_json()
+        | {"lo": settings.grid[0].item(), "hi": settings.grid[-1].item()},
+        "k": config.k if config.precision_recall else None,
+        "seed": config.seed,
+        "batch": config.batch,
+        "gpus": group.gpus,
+        **provenance(group.device, command or f"cfgtoy.images.evaluate({config})"),
+        "minutes": 0.0,
+        "results": [],
+    }
+    for path in (config.out, config.picture, config.save_reference):
+        if path is not None and group.first:
+            _files.try_writing(path)
+
+    truth, manifold, n, split = _reference(config, group, extractor, dataset, shape)
+    record["reference_n"] = n
+    if config.noise_floor:
+        other = "test" if split == "train" else "train"
+        data = load_images(dataset, other, root=config.root, size=shape[1], channels=shape[0])
+        found = _real(group, extractor, data, config.batch, config.precision_recall)
+        record["noise_floor"] = {"images": other, "n": len(data)} | _figures(
+            found, truth, manifold, extractor.name, names_classes, config.k
+        )
+    if config.sampling.compile:  # so that the first w is not charged with it
+        start = _now(group.device)
+        size = min(config.batch, config.n)
+        plain, guided = [w for w in config.w if w == 0], [w for w in config.w if w != 0]
+        for w in plain[:1] + guided[:1]:  # the two shapes that the network is called with
+            next(draws(settings, torch.arange(size) % len(classes), w, batch=size))
+        record["seconds_compiling"] = _now(group.device) - start
+
+    blocks = []
+    for w in config.w:
+        pictures: list[list[Tensor]] = [[] for _ in classes]
+        start = _now(group.device)
+        found, drawing = _generated(group, extractor, settings, w, config, pictures)
+        figures = _figures(found, truth, manifold, extractor.name, names_classes, config.k)
+        seconds = _now(group.device) - start
+        record["results"].append(
+            {"w": w, **figures, "seconds_sampling": drawing, "seconds_measuring": seconds - drawing}
+        )
+        record["minutes"] = (time.perf_counter() - begin) / 60
+        if group.first:
+            if config.out is not None:
+                text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
+                _files.write_atomically(config.out, text.encode())
+            blocks.append(_rows(pictures))
+    if config.picture is not None and group.first:
+        sweep_sheet(blocks, [f"w = {w:g}" for w in config.w], classes, scale=2).save(config.picture)
+    return record
+
+
+def _rows(pictures: list[list[Tensor]]) -> Tensor:
+    """A row of images for each class, one after another; white where there are too few."""
+    columns = max(len(row) for row in pictures)
+    white = torch.full_like(next(row[0] for row in pictures if row), 255)
+    return torch.stack([image for row in pictures for image in row + [white] * (columns - len(row))])
+
+
+def _reference(
+    config: EvalConfig, group: _Group, extractor: Extractor, dataset: str, shape: tuple[int, ...]
+) -> tuple[Moments, Manifold | None, int, str]:
+    """Moments, manifold, number of images and split of the reference."""
+    if config.reference not in ("train", "test"):
+        loaded = _files.load(config.reference, group.device)
+        meta = loaded.meta
+        if meta.get("role") != "reference" or meta.get("extractor_sha256") != extractor.sha256:
+            raise ValueError(
+                f"reference: {loaded.path} holds {meta.get('role', 'something else')!r} made with the extractor "
+                f"{meta.get('extractor')}, takes a reference made with this {extractor.name}"
+            )
+        moments = Moments.from_parts(meta["n"], loaded.tensors["mean"], loaded.tensors["scatter"])
+        return moments, None, meta["n"], meta["split"]
+    data = load_images(dataset, config.reference, root=config.root, size=shape[1], channels=shape[0])
+    found = _real(group, extractor, data, config.batch, config.precision_recall)
+    if config.save_reference is not None and group.first:
+        meta = {
+            "role": "reference", "dataset": dataset, "split": config.reference, "n": len(data),
+            "extractor": extractor.name, "extractor_sha256": extractor.sha256,
+        }  # fmt: skip
+        tensors = {"mean": found.moments.mean, "scatter": found.moments.scatter}
+        _files.save(config.save_reference, tensors, meta)
+    manifold = Manifold(found.features, config.k) if found.features is not None else None
+    return found.moments, manifold, len(data), config.reference
