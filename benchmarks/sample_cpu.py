@@ -15,7 +15,7 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cfgtoy.evaluation import Sampling, Settings, sample_images
+from cfgtoy.images import Sampling, Settings, sample
 
 
 def matrix_rate(n: int = 1024, seconds: float = 1.0) -> float:
@@ -44,14 +44,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     settings = Settings.load(args.model, Sampling(steps=args.steps, dtype=args.dtype))
-    y = torch.arange(args.images) % len(settings.model.classes)
+    y = torch.arange(args.images) % len(settings.classes)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        settings.model(torch.randn(1, *settings.model.shape), torch.zeros(()), y[:1])
+        settings.model(torch.randn(1, *settings.shape), torch.zeros(()), y[:1])
     flops = counter.get_total_flops()  # of one evaluation for one image
 
     rates = [matrix_rate()]
     begin, begin_cpu = time.perf_counter(), time.process_time()
-    next(sample_images(settings, args.w, y, batch=args.images))
+    sample(settings, y, w=args.w, batch=args.images)
     seconds = (time.perf_counter() - begin) / args.images
     cpu_seconds = (time.process_time() - begin_cpu) / args.images
     rates.append(matrix_rate())

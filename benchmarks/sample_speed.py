@@ -15,8 +15,10 @@ import time
 import torch
 from train_speed import flops, matmul_rate
 
-from cfgtoy.artifacts import ImageDenoiser, schedule_to_meta
-from cfgtoy.evaluation import Sampling, Settings, pick_device, sample_images
+from cfgtoy._ranks import pick_device
+from cfgtoy.artifacts import ImageDenoiser
+from cfgtoy.datasets.images import to_uint8
+from cfgtoy.images import Sampling, Settings, draws
 from cfgtoy.nets.unet import UNet
 from cfgtoy.training.config import preset
 
@@ -53,16 +55,16 @@ def main() -> None:
         net = UNet.preset(args.size)
         meta = {
             "kind": "v", "image": [net.args["in_channels"], *[net.args["image_size"]] * 2],
-            "classes": [str(i) for i in range(10)], "schedule": schedule_to_meta(preset("cifar10").noise_schedule()),
+            "classes": [str(i) for i in range(10)], "schedule": preset("cifar10").noise_schedule().to_json(),
         }  # fmt: skip
         model = ImageDenoiser(net.eval().requires_grad_(False), meta)
     settings = Settings.load(model, how, device)
-    y = torch.arange(args.n) % len(settings.model.classes)
+    y = torch.arange(args.n) % len(settings.classes)
 
     def draw(count: int) -> float:
         start = time.perf_counter()
-        for images, _ in sample_images(settings, args.w, y[:count], batch=args.batch):
-            last = images
+        for x, _ in draws(settings, y[:count], args.w, batch=args.batch):
+            last = to_uint8(x)
         last.cpu()
         return time.perf_counter() - start
 

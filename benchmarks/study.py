@@ -28,7 +28,7 @@ from typing import Literal
 
 import torch
 
-from cfgtoy import artifacts
+from cfgtoy import _files
 
 ROOT = Path(__file__).resolve().parent.parent
 MARGIN = 20.0  # seconds that a training gets to save itself
@@ -167,7 +167,7 @@ def run(step: Step, seconds: float, gpus: int, log: Path) -> tuple[int, bool]:
                 stopped = True
                 process.send_signal(signal_number)
     if step.script and process.returncode == 0:
-        artifacts.write_atomically(step.makes, printed.splitlines()[-1] + b"\n")
+        _files.write_atomically(step.makes, printed.splitlines()[-1] + b"\n")
     return process.returncode, stopped
 
 

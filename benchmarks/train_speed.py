@@ -24,7 +24,7 @@ from statistics import median
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cfgtoy.datasets.resident import ImageData
+from cfgtoy.datasets.images import ImageData
 from cfgtoy.nets.unet import UNet
 from cfgtoy.training.config import preset
 from cfgtoy.training.trainer import Trainer

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from cfgtoy import artifacts
+from cfgtoy import _files
+from cfgtoy._provenance import provenance
 from cfgtoy.datasets import cifar10
-from cfgtoy.evaluation import provenance
 from cfgtoy.metrics import extractors, frechet_from_moments, inception_score, moments
 
 SIZES = (200, 500, 1000, 2000, 5000, 10_000)
@@ -34,7 +34,7 @@ def main() -> None:
     begin = time.perf_counter()
     data = cifar10.load("test")
     extractor = extractors.load("cifar10-evaluator")
-    reference = artifacts.load("cifar10-reference")
+    reference = _files.load("cifar10-reference")
     if reference.meta["extractor_sha256"] != extractor.sha256:
         raise SystemExit("cifar10-reference was made with another evaluator")
     mean = reference.tensors["mean"].double()
@@ -81,8 +81,8 @@ def main() -> None:
         "results": results,
     }
     file = arguments.to / "cifar10-floor.json"
-    artifacts.write_atomically(file, (json.dumps(record, indent=1) + "\n").encode())
-    artifacts.manifest_add("cifar10-floor", file, role="results", dataset="cifar10")
+    _files.write_atomically(file, (json.dumps(record, indent=1) + "\n").encode())
+    _files.manifest_add("cifar10-floor", file, role="results", dataset="cifar10")
 
 
 if __name__ == "__main__":

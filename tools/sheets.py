@@ -15,21 +15,19 @@ of x in [-1, 1]; ``moved`` is the root mean square distance to the same noise at
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cfgtoy import artifacts, guidance, samplers
-from cfgtoy.datasets.resident import to_float, to_uint8
-from cfgtoy.evaluation import Sampling, Settings, guide, provenance, sheet
+from cfgtoy import _files, artifacts
+from cfgtoy._provenance import provenance
+from cfgtoy.datasets.images import to_float, to_uint8
+from cfgtoy.guidance import Rule, rule
+from cfgtoy.images import Sampling, sample, sheet
 from cfgtoy.metrics import extractors
-from cfgtoy.prediction import Denoiser
 
 WEIGHTS = (-1.0, 0.0, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)
 HOW = Sampling(steps=18, lo=-8.0, hi=10.0, dtype="bfloat16")  # as the sweeps in data/
@@ -37,53 +35,27 @@ BATCH = 10
 NOISY, MIDDLE, CLEAN = (-99.0, -3.0), (-3.0, 3.0), (3.0, 99.0)  # where to guide, in log-SNR
 
 
-@dataclass(frozen=True)
-class Row:
-    """One setting: how it guides, in words, its weight, and the denoiser that does it."""
-
-    guidance: str
-    w: float
-    make: Callable[[], Denoiser]
+CFG, CLASSIFIER = rule("classifier-free"), rule("classifier")
 
 
-def rows(model: Denoiser, classifier: guidance.Classifier) -> list[Row]:
-    """All settings; the same w = 0 serves all kinds of guidance that start from the conditional model."""
-    sweep = [
-        Row(kind, w, lambda kind=kind, w=w: guide(model, w, dataclasses.replace(HOW, guidance=kind), classifier))
-        for kind, weights in (
-            ("cfg", WEIGHTS),
-            ("classifier", tuple(w for w in WEIGHTS if w != 0)),
-            ("classifier-unconditional", (0.0, 1.0, 4.0)),
-        )
-        for w in weights
-    ]  # fmt: skip
-    cfg = guidance.classifier_free(model, w=8.0)
-    repairs = [
-        Row("rescale", 8.0, lambda: guidance.rescale(cfg, model, phi=1.0)),
-        Row("apg", 8.0, lambda: guidance.apg(model, w=8.0)),
-        Row("dynamic threshold", 8.0, lambda: guidance.dynamic_threshold(cfg)),
-        Row("interval", 8.0, lambda: guidance.interval(cfg, model, lo=MIDDLE[0], hi=MIDDLE[1])),
-    ]
-    four = guidance.classifier_free(model, w=4.0)
-    thirds = [
-        Row(name, 4.0, lambda lo=lo, hi=hi: guidance.interval(four, model, lo=lo, hi=hi))
-        for name, (lo, hi) in (("only noisy", NOISY), ("only middle", MIDDLE), ("only clean", CLEAN))
-    ]
-    return sweep + repairs + thirds
+def _only(lo: float, hi: float) -> Rule:
+    return rule("interval", lo=lo, hi=hi)
 
 
-def draw(denoiser: Denoiser, settings: Settings, y: Tensor, seed: int) -> Tensor:
-    """Images (n, c, h, w), floats that may leave [-1, 1]; the noise depends on the seed and the place alone."""
-    parts = []
-    for number, part in enumerate(y.split(BATCH)):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)  # as evaluation.sample_images
-        shape = (len(part), *settings.model.shape)
-        parts.append(
-            samplers.sample(
-                denoiser, part, shape=shape, grid=settings.grid, method=HOW.sampler, generator=generator
-            )
-        )
-    return torch.cat(parts)
+ROWS: list[tuple[str, Rule, float]] = [
+    *(("cfg", CFG, w) for w in WEIGHTS),
+    # At w = 0 it is the row above: the same conditional model.
+    *(("classifier", CLASSIFIER, w) for w in WEIGHTS if w != 0),
+    *(("classifier-unconditional", rule("classifier", unconditional=True), w) for w in (0.0, 1.0, 4.0)),
+    ("rescale", rule("rescale", phi=1.0), 8.0),
+    ("apg", rule("apg"), 8.0),
+    ("dynamic threshold", rule("dynamic-threshold"), 8.0),
+    ("interval", _only(*MIDDLE), 8.0),
+    ("only noisy", _only(*NOISY), 4.0),
+    ("only middle", _only(*MIDDLE), 4.0),
+    ("only clean", _only(*CLEAN), 4.0),
+]
+"""How a row guides, in words and as a rule, and its weight."""
 
 
 def figures(x: Tensor, plain: Tensor, y: Tensor, extractor: extractors.Extractor) -> dict[str, float]:
@@ -112,35 +84,36 @@ def main() -> None:
     arguments = parser.parse_args()
 
     begin = time.perf_counter()
-    settings = Settings.load(arguments.model, dataclasses.replace(HOW, guidance="classifier"))
-    assert settings.classifier is not None  # asked for
-    dataset = settings.model.meta["dataset"]
+    model = artifacts.load_denoiser(arguments.model)
+    dataset = model.meta["dataset"]
     extractor = extractors.load(f"{dataset}-evaluator")
-    classes = settings.model.classes
+    classes = model.classes
     y = torch.arange(arguments.each * len(classes)) % len(classes)
-    plain = draw(settings.model, settings, y, arguments.seed)
+    plain = sample(model, y, sampling=HOW, seed=arguments.seed, batch=BATCH)
     by_class = y.argsort(stable=True)  # a row shows class after class
 
     drawn, entries = [], []
-    for number, row in enumerate(rows(settings.model, settings.classifier)):
-        x = plain if (row.guidance, row.w) == ("cfg", 0.0) else draw(row.make(), settings, y, arguments.seed)
+    for number, (words, guide, w) in enumerate(ROWS):
+        x = plain
+        if (words, w) != ("cfg", 0.0):
+            x = sample(model, y, rule=guide, w=w, sampling=HOW, seed=arguments.seed, batch=BATCH)
         drawn.append(to_uint8(x[by_class]))
         found = figures(x, plain, y, extractor)
-        entries.append({"row": number, "guidance": row.guidance, "w": row.w, **found})
-        print(f"{row.guidance:26} w = {row.w:4g}: {found}", flush=True)
+        entries.append({"row": number, "guidance": words, "rule": guide.to_json(), "w": w, **found})
+        print(f"{words:26} w = {w:4g}: {found}", flush=True)
 
     picture = io.BytesIO()
     sheet(torch.cat(drawn), len(y), gap=0).save(picture, "JPEG", quality=95, subsampling=0, optimize=True)
     spelled = f"python tools/sheets.py --model {arguments.model} --each {arguments.each}"
-    made_by = provenance(settings.device, f"{spelled} --seed {arguments.seed}")
+    made_by = provenance(torch.device("cpu"), f"{spelled} --seed {arguments.seed}")
     made_by |= {"seed": arguments.seed, "minutes": round((time.perf_counter() - begin) / 60, 1)}
     about = {
         "role": "sheets",
         "dataset": dataset,
         "model": arguments.model,
-        "model_sha256": settings.model.sha256,
+        "model_sha256": model.sha256,
         "extractor": extractor.name,
-        "sampling": dataclasses.asdict(HOW),
+        "sampling": HOW.to_json(),
         "classes": list(classes),
         "each": arguments.each,
         "rows": entries,
@@ -148,8 +121,8 @@ def main() -> None:
     }
     name = f"{dataset}-sheets"
     file = arguments.to / f"{name}.safetensors"
-    artifacts.save(file, {"jpeg": torch.frombuffer(picture.getbuffer(), dtype=torch.uint8)}, about)
-    artifacts.manifest_add(name, file)
+    _files.save(file, {"jpeg": torch.frombuffer(picture.getbuffer(), dtype=torch.uint8)}, about)
+    _files.manifest_add(name, file)
 
 
 if __name__ == "__main__":
