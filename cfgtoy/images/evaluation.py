@@ -261,9 +261,7 @@ def _evaluate(
             raise ValueError(f"extractor: there is none of its own for {dataset!r}, takes a name or a path")
         name = f"{dataset}-evaluator"
     extractor = load_extractor(name, group.device)
-    settings = Settings.load(
-        model, config.sampling, group.device, shape=getattr(model, "shape", extractor.shape)
-    )
+    settings = Settings.load(model, config.sampling, group.device, shape=extractor.shape)
     shape, classes = settings.shape, settings.classes or extractor.classes
     if len(shape) != 3 or classes is None:
         raise ValueError(

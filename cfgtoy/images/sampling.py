@@ -203,8 +203,7 @@ class Settings:
                 f"model: got {type(model).__name__}, takes a denoiser, or weights by name or path"
             )
         place = _place(model) if device is None else torch.empty(0, device=device).device
-        if shape is None:
-            shape = getattr(model, "shape", (model.dim,) if isinstance(model, GaussianMixture) else None)
+        shape = getattr(model, "shape", (model.dim,) if isinstance(model, GaussianMixture) else shape)
         if shape is None:
             raise ValueError(
                 "shape: got None, takes the shape of one sample, which this denoiser does not say"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cfgtoy import artifacts, cli
+from cfgtoy import artifacts, cli, guidance
 from cfgtoy.nets.evaluator import Evaluator
 from cfgtoy.nets.unet import NoisyClassifier, UNet
 
@@ -69,7 +69,20 @@ def test_help_names_every_command(args, capsys):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["sample"], ("--w", "--guidance", "--sampler", "--classes", "--interval", "--steps", "MODEL")),
+        (
+            ["sample"],
+            (
+                "--w",
+                "--rule",
+                "apg",
+                "--guidance",
+                "--sampler",
+                "--classes",
+                "--interval",
+                "--steps",
+                "MODEL",
+            ),
+        ),
         (["evaluate"], ("--reference", "--extractor", "--noise-floor", "--n", "--seed", "--out")),
         (["train", "digits"], ("--images", "--p-uncond", "--schedule", "--resume")),
         (["weights"], ("SHA-256",)),
@@ -147,6 +160,52 @@ def test_every_guidance_goes_with_every_sampler(sampler, guidance, tmp_path, cap
     assert Image.open(tmp_path / "samples.png").size[0] > 64
     assert sampler in capsys.readouterr().out
     assert run("sample", "three-gaussians", *args[:-4], "--per-class", "20") == 0
+
+
+OPTIONS = {  # of the rules that cannot do without
+    "negative": ["--y-negative", "2"],
+    "auto": ["--bad", "digits"],
+    "interval": ["--interval-lo", "-2", "--interval-hi", "2"],
+    "power-law": ["--power", "0.5"],
+}
+
+
+@pytest.mark.parametrize("rule", guidance.RULES)
+def test_every_rule_draws_digits_and_points(rule, tmp_path, capsys):
+    args = ["--rule", rule, "--w", "4", "--steps", "3", "--per-class", "1", *OPTIONS.get(rule, [])]
+    assert run("sample", "digits", *args, "--out", "a.png") == 0, capsys.readouterr().err
+    assert Image.open(tmp_path / "a.png").size[0] > 64
+    if rule != "auto":
+        assert run("sample", "three-gaussians", *args, "--per-class", "20") == 0
+
+
+def test_a_rules_options_come_from_its_signature(tmp_path, capsys):
+    def pixels(*args):
+        assert (
+            run("sample", "digits", "--w", "4", "--steps", "3", "--per-class", "1", *args, "--out", "x.png")
+            == 0
+        )
+        return np.asarray(Image.open(tmp_path / "x.png"))
+
+    plain = pixels()
+    assert not np.array_equal(pixels("--rule", "apg"), plain)
+    # With all of the part along x̂, APG is plain guidance, up to rounding.
+    assert np.abs(pixels("--rule=apg", "--eta", "1").astype(int) - plain).max() <= 2
+    assert np.array_equal(pixels("--rule", "rescale", "--phi", "0", "--of", "apg"), pixels("--rule", "apg"))
+    assert run("sample", "--rule", "apg", "--help") == 0
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--eta FLOAT share of the part along x_c that is kept" in out
+    assert "--phi" not in out
+    assert run("sample", "--rule", "auto", "--help") == 0
+    assert "--bad" in capsys.readouterr().out
+
+
+def test_an_evaluation_takes_a_rule_too(tmp_path):
+    few = ["--n", "20", "--steps", "2", "--batch", "10", "--device", "cpu", "--out", "r.json"]
+    assert run("evaluate", "digits", *few, "--rule", "apg", "--eta", "0.2", "--interval", "-3", "3") == 0
+    record = json.loads((tmp_path / "r.json").read_text())
+    apg = {"name": "apg", "options": {"eta": 0.2, "threshold": "inf"}}
+    assert record["rule"] == {"name": "interval", "options": {"lo": -3.0, "hi": 3.0, "of": apg}}
 
 
 def test_no_class_is_a_row_too(tmp_path):
@@ -305,6 +364,13 @@ def test_weights_are_listed_and_checked(weights, tmp_path, monkeypatch, capsys):
             ["sample", "digits", "--guidance", "classifier", "--classifier", "digits"],
             "takes a 'noisy_classifier'",
         ),
+        (["sample", "digits", "--rule", "apgg"], "--rule"),
+        (["sample", "digits", "--rule", "apg", "--phi", "1"], "--phi"),
+        (["sample", "digits", "--rule", "apg", "--threshold", "-1"], "threshold: got -1"),
+        (["sample", "digits", "--rule", "apg", "--guidance", "cfg"], "guidance: got 'cfg' beside --rule apg"),
+        (["sample", "digits", "--rule", "auto"], "bad: got nothing, takes weights by name or path"),
+        (["sample", "digits", "--rule", "auto", "--bad", "nothing"], "no such weights"),
+        (["sample", "ring", "--dtype", "bfloat16"], "dtype"),
         (["sample", "ring", "--w", "nan"], "w"),
         (["sample", "ring", "--seed", "-1"], "seed"),
         (["evaluate", "digits", "--n", "1"], "n: got 1"),

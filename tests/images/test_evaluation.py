@@ -1,5 +1,6 @@
 """Streaming statistics, extractors and the evaluation from end to end, at tiny size."""
 
+import hashlib
 import json
 import math
 import os
@@ -12,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfgtoy import artifacts, metrics
-from cfgtoy.datasets import digits
+from cfgtoy import artifacts, guidance, metrics
+from cfgtoy.datasets import digits, three_gaussians
 from cfgtoy.evaluation import sample_images
 from cfgtoy.images import EvalConfig, Sampling, Settings, evaluate
 from cfgtoy.metrics import extractors, streaming
@@ -201,6 +202,42 @@ def test_an_extractor_for_other_images_or_classes_is_not_misused(tmp_path, meta)
     artifacts.save(path, net.state_dict(), meta("evaluator", net) | {"image": [1, 16, 16]})
     with pytest.raises(ValueError, match=r"extractor: .* is for images"):
         evaluate(EvalConfig(**(TINY | {"extractor": str(path)})))
+
+
+@pytest.mark.parametrize("name", ["apg", "interval", "classifier"])
+def test_any_rule_is_measured_and_the_record_holds_it(name, weights):
+    made = guidance.rule(name, **{"interval": {"lo": -2.0, "hi": math.inf, "of": "apg"}}.get(name, {}))
+    found = evaluate("digits", rule=made, w=2.0, n=40, batch=16, steps=2, device="cpu")
+    record = json.loads(json.dumps(found, allow_nan=False))
+    assert guidance.rule(record["rule"]) == made
+    assert "rule" not in record["sampling"]
+    classifier = hashlib.sha256((weights / "digits-noisy-classifier.safetensors").read_bytes()).hexdigest()
+    assert record["parts_sha256"] == ({"classifier": classifier} if name == "classifier" else {})
+    # The same by hand, from a guided denoiser that says nothing of itself.
+    ready = Settings.load("digits", Sampling(rule=made, steps=2))
+    by_hand = evaluate(
+        ready.guided(2.0), dataset="digits", n=40, batch=16, device="cpu",
+        sampling=Sampling(steps=2, lo=-8.0, hi=8.0),
+    )  # fmt: skip
+    assert by_hand["model"] == "function"
+    a, b = found["results"][0], by_hand["results"][0]
+    for key in a.keys() - {"w", "seconds_sampling", "seconds_measuring"}:
+        assert a[key] == pytest.approx(b[key], rel=1e-6), key
+
+
+def test_what_cannot_be_measured_is_said(weights):
+    model = artifacts.load_denoiser("digits")
+    for call, says in (
+        (
+            lambda: evaluate(lambda z, lam, y=None: model(z, lam, y)),
+            "extractor: there is none of its own for ''",
+        ),
+        (lambda: evaluate(three_gaussians(), dataset="digits"), "takes one of images"),
+        (lambda: evaluate("digits", n=40, stepz=3), "stepz: got an option that does not exist"),
+        (lambda: evaluate("digits", rule="apgg"), "rule: got 'apgg'"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            call()
 
 
 def test_real_digits_score_far_better_than_noise():

@@ -1,13 +1,19 @@
 """Options, levels, rules and the loop that draws: repeatable, the same for any number of processes, on any denoiser."""
 
+import copy
 import math
 
 import pytest
 import torch
 
-from cfgtoy import artifacts, samplers, schedules
+from cfgtoy import GaussianMixture, artifacts, guidance, samplers, schedules
+from cfgtoy.classifiers import ExactClassifier
+from cfgtoy.datasets import three_gaussians
 from cfgtoy.evaluation import guide, sample_images
-from cfgtoy.images import Sampling, Settings, level_grid
+from cfgtoy.images import Sampling, Settings, draws, level_grid, sample
+from cfgtoy.nets.mlp import MLP
+from cfgtoy.nets.unet import UNet
+from cfgtoy.prediction import NetDenoiser
 
 # ---- levels and guidance ----
 
@@ -101,3 +107,179 @@ def test_bfloat16_is_close_and_stays_inside_the_network():
     assert half.dtype == torch.float32
     assert not torch.equal(full, half)
     torch.testing.assert_close(half, full, rtol=0, atol=0.1 * full.std().item())
+
+
+# ---- any denoiser, any rule ----
+
+GIVEN = {"negative": {"y_negative": 1}, "power-law": {"power": 0.5}, "interval": {"lo": -2.0, "hi": 2.0}}
+
+
+def _mixture():
+    return three_gaussians(), (2,), ExactClassifier(three_gaussians())
+
+
+def _mlp():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = MLP(dim=2, num_classes=3, width=16, depth=1)
+        for p in net.parameters():
+            torch.nn.init.normal_(p, std=0.2)
+    return NetDenoiser(net.eval().requires_grad_(False), "v"), (2,), ExactClassifier(three_gaussians())
+
+
+def _digits():
+    model = artifacts.load_denoiser("digits")
+    return model, model.shape, artifacts.load_noisy_classifier("digits-noisy-classifier")
+
+
+@pytest.mark.parametrize("make", [_mixture, _mlp, _digits], ids=lambda f: f.__name__.strip("_"))
+@pytest.mark.parametrize("name", sorted(guidance.RULES))
+def test_every_rule_draws_from_every_denoiser(name, make):
+    """What the sampler gives when the rule's function is called by hand."""
+    model, shape, classifier = make()
+    bad = guidance.unconditional(model)
+    options, y, w = GIVEN.get(name, {}), torch.tensor([0, 2, 1, -1]), -0.5
+    parts = {"classifier": {"classifier": classifier}, "auto": {"bad": bad}}.get(name, {})
+    x = sample(model, y, rule=guidance.rule(name, **options, **parts), w=w, shape=shape, steps=5, seed=3)
+    assert x.shape == (4, *shape)
+    assert x.isfinite().all()
+    grid = Settings.load(model, Sampling(steps=5), shape=shape).grid
+    levels = {"grid": grid} if name == "cfg-plus-plus" else {}
+    guided = guidance.RULES[name](model, w=w, **options, **parts, **levels)
+    generator = torch.Generator().manual_seed(3 * 1_000_003)
+    expected = samplers.sample(guided, y, shape=x.shape, grid=grid, method="dpm++2m", generator=generator)
+    torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_guided_denoiser_is_one_too():
+    model, y = artifacts.load_denoiser("digits"), torch.arange(6)
+    by_rule = sample(model, y, rule="apg", w=2.0, steps=3)
+    by_hand = sample(guidance.apg(model, w=2.0), y, shape=model.shape, steps=3, lo=-8.0, hi=8.0)
+    torch.testing.assert_close(by_rule, by_hand)
+    assert torch.equal(by_rule, sample("digits", y, rule="apg", w=2.0, steps=3, batch=6))
+    with pytest.raises(ValueError, match="shape: got None"):
+        sample(guidance.apg(model, w=2.0), y)
+    with pytest.raises(ValueError, match="dtype, compile: got 'bfloat16'"):
+        sample(guidance.apg(model, w=2.0), y, shape=model.shape, dtype="bfloat16")
+
+
+def test_a_mixture_is_drawn_from_rightly():
+    """At w = −1 the class no longer counts: the samples are those of p(x)."""
+    mixture = three_gaussians()
+    x = sample(mixture, torch.zeros(4000, dtype=torch.int64), w=-1.0, steps=60, batch=4000)
+    mean, cov = mixture.mean_cov()
+    torch.testing.assert_close(x.double().mean(0), mean.double(), rtol=0, atol=0.06)
+    torch.testing.assert_close(x.T.double().cov(), cov.double(), rtol=0, atol=0.08)
+    with pytest.raises(ValueError, match="y: got class 3"):
+        sample(mixture, torch.tensor([3]))
+
+
+def test_parts_come_by_name_or_with_the_model(tmp_path):
+    model, y = artifacts.load_denoiser("digits"), torch.arange(5)
+    weak = UNet(**model.net.args)
+    torch.manual_seed(1)
+    for p in weak.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    path = tmp_path / "weak.safetensors"
+    artifacts.save(path, weak.state_dict(), model.meta)
+    by_name = sample(model, y, rule=guidance.rule("auto", bad=str(path)), w=1.0, steps=3)
+    by_hand = sample(model, y, rule=guidance.rule("auto", bad=artifacts.load_denoiser(path)), w=1.0, steps=3)
+    assert torch.equal(by_name, by_hand)
+    with pytest.raises(ValueError, match="bad: got nothing, takes weights"):
+        sample(model, y, rule="auto", w=1.0)
+    named = guidance.rule("classifier", classifier="digits-noisy-classifier")
+    shipped = sample(model, y, rule="classifier", w=1.0, steps=3)
+    assert torch.equal(shipped, sample(model, y, rule=named, w=1.0, steps=3))
+    # The parts of a rule inside another one are found too.
+    inside = sample(model, y, rule="classifier", w=1.0, steps=3, interval=(-99.0, 99.0))
+    assert torch.equal(shipped, inside)
+    # A mixture brings its own classifier, and at w = 0 with the exact one nothing changes but the price.
+    mixture = three_gaussians()
+    exact = sample(mixture, y % 3, rule=guidance.rule("classifier", unconditional=True), w=0.0, steps=20)
+    torch.testing.assert_close(exact, sample(mixture, y % 3, steps=20), rtol=1e-3, atol=1e-3)
+
+
+def test_the_callers_model_stays_as_and_where_it_is():
+    model = artifacts.load_denoiser("digits")
+    net, before = model.net, copy.deepcopy(model.net.state_dict())
+    there = Settings.load(model, Sampling(dtype="bfloat16"), "meta")
+    assert next(there.model.net.parameters()).device.type == "meta"
+    assert model.net is net
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+    here = Settings.load(model, Sampling())
+    assert here.model.net is net  # no copy where none is needed
+    mixture = GaussianMixture(torch.zeros(1, 2), 1.0)
+    assert Settings.load(mixture, Sampling()).model is mixture
+
+
+def test_a_model_is_built_once(monkeypatch):
+    built = []
+
+    def counted(make):
+        def init(self, *args, **options):
+            built.append(type(self).__name__)
+            make(self, *args, **options)
+
+        return init
+
+    for kind in (UNet, artifacts.ImageDenoiser):
+        monkeypatch.setattr(kind, "__init__", counted(kind.__init__))
+    sample("digits", torch.arange(3), w=1.0, steps=2, dtype="bfloat16")
+    assert sorted(built) == ["ImageDenoiser", "UNet"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"rule": "apgg"}, "rule: got 'apgg', takes one of classifier-free"),
+        ({"rule": guidance.RULES}, "rule: got"),
+        ({"rule": {"name": "apg", "options": {"phi": 1.0}}}, "phi: got an option that apg does not have"),
+        ({"sampler": "euler"}, "sampler: got 'euler', takes one of ancestral"),
+        ({"levels": "linear"}, "levels: got 'linear', takes one of model"),
+        ({"dtype": "fp8"}, "dtype: got 'fp8', takes one of float32, bfloat16"),
+        ({"guidance": "apg"}, "guidance: got 'apg', takes one of cfg"),
+        ({"classifier": "digits"}, "classifier: got an option that classifier-free does not have"),
+    ],
+)
+def test_wrong_names_are_refused_at_construction(bad, says):
+    with pytest.raises(ValueError, match=says):
+        Sampling(**bad)
+    with pytest.raises(ValueError, match=says):
+        sample("digits", torch.arange(2), **bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"stepz": 3}, "stepz: got an option that does not exist, takes rule"),
+        ({"w": math.nan}, "w: got nan"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"batch": 0}, "batch: got 0"),
+        ({"y": torch.tensor([10])}, "y: got class 10"),
+        ({"y": torch.zeros(0, dtype=torch.int64)}, "y: got"),
+        ({"y": 3}, "y: got 3"),
+        ({"model": None}, "model: got NoneType"),
+    ],
+)
+def test_what_else_is_wrong_is_said_at_the_call(bad, says):
+    with pytest.raises(ValueError, match=says):
+        sample(**({"model": "digits", "y": torch.arange(2), "steps": 2} | bad))
+
+
+def test_the_generator_of_batches_checks_before_it_starts():
+    ready = Settings.load("digits", Sampling(steps=2))
+    with pytest.raises(ValueError, match="y: got class 10"):
+        draws(ready, torch.tensor([10]))
+    with pytest.raises(ValueError, match="options beside Settings"):
+        sample(ready, torch.arange(2), steps=3)
+
+
+def test_earlier_spellings_are_rules():
+    assert Sampling(guidance="cfg") == Sampling()
+    assert Sampling(guidance="classifier").rule == guidance.rule("classifier")
+    assert Sampling(guidance="classifier", classifier="x").rule == guidance.rule("classifier", classifier="x")
+    unconditional = Sampling(guidance="classifier-unconditional", interval=(-1.0, 2.0)).rule
+    inside = guidance.rule("classifier", unconditional=True)
+    assert unconditional == guidance.rule("interval", lo=-1.0, hi=2.0, of=inside)
+    assert "guidance" not in Sampling().to_json()
+    assert Sampling().but(guidance="classifier").rule.name == "classifier"
