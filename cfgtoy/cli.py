@@ -25,7 +25,7 @@ from ._ranks import pick_device
 from .datasets.images import to_uint8
 from .guidance import RULES, Rule
 from .guidance import rule as make_rule
-from .images import EvalConfig, Sampling, Settings
+from .images import EvalConfig, Sampling, Settings, sheets
 from .mixture import GaussianMixture
 
 try:
@@ -260,6 +260,7 @@ def _sample_images(request: Sample, settings: Settings) -> None:
     k = _checks.positive_int("per_class", 8 if request.per_class is None else request.per_class)
     out = request.out or Path("samples.png")
     _files.try_writing(out)
+    sheets.pillow()
     y = torch.tensor(list(chosen.values())).repeat_interleave(k)
     scale = max(1, 64 // settings.shape[2]) if request.scale is None else request.scale
     _checks.positive_int("scale", scale)

@@ -36,8 +36,8 @@ from ..metrics import (
 from ..metrics.extractors import Extractor, over
 from ..metrics.extractors import load as load_extractor
 from ..prediction import Denoiser
+from . import sheets
 from .sampling import Sampling, Settings, draws
-from .sheets import sweep_sheet
 
 __all__ = ["EvalConfig", "evaluate"]
 
@@ -297,6 +297,8 @@ def _evaluate(
     for path in (config.out, config.picture, config.save_reference):
         if path is not None and group.first:
             _files.try_writing(path)
+    if config.picture is not None:
+        sheets.pillow()
 
     truth, manifold, n, split = _reference(config, group, extractor, dataset, shape)
     record["reference_n"] = n
@@ -332,7 +334,7 @@ def _evaluate(
                 _files.write_atomically(config.out, text.encode())
             blocks.append(_rows(pictures))
     if config.picture is not None and group.first:
-        sweep_sheet(blocks, [f"w = {w:g}" for w in config.w], classes, scale=2).save(config.picture)
+        sheets.sweep_sheet(blocks, [f"w = {w:g}" for w in config.w], classes, scale=2).save(config.picture)
     return record
 
 

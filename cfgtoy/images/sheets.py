@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import _checks
+from .._extras import needs
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["sheet", "sweep_sheet"]
+
+
+def pillow() -> tuple[Any, Any, Any]:
+    """Pillow's ``Image``, ``ImageDraw`` and ``ImageFont``. Ask before long work whose pictures need it.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    with needs("images"):
+        from PIL import Image, ImageDraw, ImageFont
+    return Image, ImageDraw, ImageFont
 
 
 def sheet(images: Tensor, columns: int, *, scale: int = 1, gap: int = 2) -> Image:
@@ -24,8 +36,7 @@ def sheet(images: Tensor, columns: int, *, scale: int = 1, gap: int = 2) -> Imag
     Raises:
         ValueError: for another type, or no images.
     """
-    from PIL import Image
-
+    Image, _, _ = pillow()
     _checks.positive_int("columns", columns)
     _checks.positive_int("scale", scale)
     if images.dtype != torch.uint8 or images.ndim != 4 or len(images) == 0 or images.shape[1] not in (1, 3):
@@ -56,8 +67,7 @@ def sweep_sheet(
         rows: at the left of each row.
         scale: screen pixels a pixel.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
+    Image, ImageDraw, ImageFont = pillow()
     parts = [sheet(block, len(block) // len(rows), scale=scale) for block in blocks]
     font = ImageFont.load_default(12)
     margin = 8 + max(int(font.getlength(name)) for name in rows)

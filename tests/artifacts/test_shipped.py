@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,50 @@ def test_every_file_is_whole_and_says_who_made_it(name):
     text = json.dumps(made_by)
     assert "/home/" not in text
     assert "/tmp/" not in text
+
+
+def weights_named(record: object) -> Iterator[tuple[str, str]]:
+    """Every SHA-256 that a record holds, with its key; not that of a model whose path says that it lies elsewhere."""
+    if isinstance(record, list):
+        for part in record:
+            yield from weights_named(part)
+    if not isinstance(record, dict):
+        return
+    model = Path(str(record.get("model", "")))
+    elsewhere = len(model.parts) > 1 and model.parent.name != DATA.name
+    for key, value in record.items():
+        if key.endswith("sha256") and isinstance(value, dict):
+            yield from ((f"{key}/{part}", digest) for part, digest in value.items())
+        elif key.endswith("sha256") and value is not None and not (key == "model_sha256" and elsewhere):
+            yield key, value
+        else:
+            yield from weights_named(value)
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_what_a_record_was_made_with_lies_here(name):
+    """No figures of weights that are gone: who repeats the command then finds what made them."""
+    here = {hashlib.sha256(path.read_bytes()).hexdigest() for path in DATA.iterdir() if path.is_file()}
+    path = DATA / ENTRIES[name]["file"]
+    record = artifacts.load(name).meta if path.suffix == ".safetensors" else json.loads(path.read_text())
+    gone = {key: digest for key, digest in weights_named(record) if digest not in here}
+    assert not gone
+
+
+def test_every_file_is_in_the_manifest():
+    apart = {"README.md", artifacts.MANIFEST}
+    assert {path.name for path in DATA.iterdir()} - apart == {entry["file"] for entry in ENTRIES.values()}
+
+
+def test_weights_that_are_gone_would_be_noticed():
+    record = {
+        "model": "cifar10", "model_sha256": "1", "parts_sha256": {"classifier": "2"}, "rows": [{"sha256": "3"}],
+        "extractor_sha256": None,
+    }  # fmt: skip
+    assert dict(weights_named(record)) == {"model_sha256": "1", "parts_sha256/classifier": "2", "sha256": "3"}
+    there = {"model": "runs/train-p0.5/weights.safetensors", "model_sha256": "1", "extractor_sha256": "2"}
+    assert dict(weights_named(there)) == {"extractor_sha256": "2"}
+    assert "model_sha256" in dict(weights_named(there | {"model": "data/cifar10.safetensors"}))
 
 
 @pytest.mark.parametrize(

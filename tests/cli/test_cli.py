@@ -409,3 +409,14 @@ def test_without_tyro_it_says_so(monkeypatch, capsys):
     monkeypatch.setattr(cli, "Model", str)
     assert run("sample", "ring") == 2
     assert "pip install tyro" in capsys.readouterr().err
+
+
+def test_without_pillow_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setattr("cfgtoy.samplers.sample", lambda *_, **__: pytest.fail("the work began"))
+    assert run("sample", "digits", "--per-class", "1", "--steps", "1") == 2
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith("pillow is not installed: pip install 'cfgtoy[images]', or pip install pillow alone")
+    )
