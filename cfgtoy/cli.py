@@ -27,6 +27,7 @@ from .guidance import RULES, Rule
 from .guidance import rule as make_rule
 from .images import EvalConfig, Sampling, Settings, sheets
 from .mixture import GaussianMixture
+from .prediction import NULL
 
 try:
     import tyro
@@ -190,7 +191,8 @@ def _with_options(kind: type[Any], args: Sequence[str]) -> type[Any]:
         type_: Any = RuleName if p.name == "of" else p.annotation
         flag = f"{name}-{p.name}" if p.name in taken else p.name
         type_ = Annotated[type_, tyro.conf.arg(name=flag.replace("_", "-"), help=about.get(p.name, ""))]
-        fields.append((p.name, type_, field() if p.default is p.empty else field(default=p.default)))
+        default = {"y_negative": NULL}.get(p.name, p.default)
+        fields.append((p.name, type_, field() if default is p.empty else field(default=default)))
     if name in RULES and "bad" in Rule.parts(name):
         fields.append(
             ("bad", Annotated[str | None, tyro.conf.arg(help=about.get("bad", ""))], field(default=None))

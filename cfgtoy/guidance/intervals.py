@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,8 +21,8 @@ def interval(
     *,
     w: Weight | None = None,
     of: Rule | str = "classifier-free",
-    lo: float,
-    hi: float,
+    lo: float = -math.inf,
+    hi: float = math.inf,
 ) -> Denoiser:
     """A guided denoiser where lo ≤ λ ≤ hi, an unguided one elsewhere. One λ for all means one call.
 
@@ -32,7 +34,7 @@ def interval(
         guided, unguided: the two denoisers; or the denoiser alone, with ``w``: guided by ``of`` at that weight.
         w: guidance weight, a number or (b,).
         of: the rule that guides inside.
-        lo, hi: ends of the interval in log-SNR; ±inf leaves a side open.
+        lo, hi: ends of the interval in log-SNR; by default ±inf, which leaves a side open.
 
     Raises:
         ValueError: NaN, or ``lo`` > ``hi``; both or neither of ``unguided`` and ``w``.

@@ -14,7 +14,7 @@ from ._weights import Weight, over, weight
 __all__ = ["power_law"]
 
 
-def power_law(denoiser: Denoiser, *, w: Weight, power: float) -> Denoiser:
+def power_law(denoiser: Denoiser, *, w: Weight, power: float = 0.9) -> Denoiser:
     """Power-law guidance, with Δ the difference of the scores, s(z,c) − s(z). ``power`` = 0 is plain CFG.
 
     The length of Δ depends on the dimension and on the scale of the data, so w does not compare with that of CFG.
@@ -22,7 +22,7 @@ def power_law(denoiser: Denoiser, *, w: Weight, power: float) -> Denoiser:
     Args:
         denoiser: answers for a class and for NULL.
         w: guidance weight, a number or (b,).
-        power: the exponent, above −1; 0.9 in most of the source.
+        power: the exponent, above −1; by default 0.9, as in most of the source.
 
     Raises:
         ValueError: ``w`` is not finite or ``power`` ≤ −1.

@@ -26,6 +26,7 @@ def weights(tmp_path_factory):
     torch.manual_seed(0)
     nets = {
         "digits": ("denoiser", UNet(**ARGS)),
+        "digits-weak": ("denoiser", UNet(**ARGS)),
         "digits-noisy-classifier": ("noisy_classifier", NoisyClassifier(**ARGS)),
         "digits-evaluator": ("evaluator", Evaluator(in_channels=1, channels=(4, 6), residuals=(1,))),
     }
@@ -162,21 +163,12 @@ def test_every_guidance_goes_with_every_sampler(sampler, guidance, tmp_path, cap
     assert run("sample", "three-gaussians", *args[:-4], "--per-class", "20") == 0
 
 
-OPTIONS = {  # of the rules that cannot do without
-    "negative": ["--y-negative", "2"],
-    "auto": ["--bad", "digits"],
-    "interval": ["--interval-lo", "-2", "--interval-hi", "2"],
-    "power-law": ["--power", "0.5"],
-}
-
-
 @pytest.mark.parametrize("rule", guidance.RULES)
 def test_every_rule_draws_digits_and_points(rule, tmp_path, capsys):
-    args = ["--rule", rule, "--w", "4", "--steps", "3", "--per-class", "1", *OPTIONS.get(rule, [])]
+    args = ["--rule", rule, "--w", "4", "--steps", "3", "--per-class", "1"]
     assert run("sample", "digits", *args, "--out", "a.png") == 0, capsys.readouterr().err
     assert Image.open(tmp_path / "a.png").size[0] > 64
-    if rule != "auto":
-        assert run("sample", "three-gaussians", *args, "--per-class", "20") == 0
+    assert run("sample", "three-gaussians", *args, "--per-class", "20") == 0, capsys.readouterr().err
 
 
 def test_a_rules_options_come_from_its_signature(tmp_path, capsys):
@@ -196,6 +188,12 @@ def test_a_rules_options_come_from_its_signature(tmp_path, capsys):
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "--eta FLOAT share of the part along x_c that is kept" in out
     assert "--phi" not in out
+    negative = pixels("--rule", "negative", "--y-negative", "2")
+    assert not np.array_equal(negative, plain)
+    assert np.array_equal(pixels("--rule", "negative"), plain)
+    narrow = pixels("--rule", "interval", "--interval-lo", "-2", "--interval-hi", "2")
+    assert np.array_equal(pixels("--interval", "-2", "2"), narrow)
+    assert not np.array_equal(narrow, plain)
     assert run("sample", "--rule", "auto", "--help") == 0
     assert "--bad" in capsys.readouterr().out
 
@@ -319,7 +317,7 @@ def test_figures_go_to_a_file_or_to_standard_output(tmp_path, capsys):
 
 def test_weights_are_listed_and_checked(weights, tmp_path, monkeypatch, capsys):
     assert run("weights") == 0
-    assert capsys.readouterr().out.count(" ok ") == 3
+    assert capsys.readouterr().out.count(" ok ") == 4
     for path in weights.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setenv(artifacts.ENVIRONMENT, str(tmp_path))
@@ -368,7 +366,7 @@ def test_weights_are_listed_and_checked(weights, tmp_path, monkeypatch, capsys):
         (["sample", "digits", "--rule", "apg", "--phi", "1"], "--phi"),
         (["sample", "digits", "--rule", "apg", "--threshold", "-1"], "threshold: got -1"),
         (["sample", "digits", "--rule", "apg", "--guidance", "cfg"], "guidance: got 'cfg' beside --rule apg"),
-        (["sample", "digits", "--rule", "auto"], "bad: got nothing, takes weights by name or path"),
+        (["evaluate", "digits", "--rule", "auto", "--bad", "nothing"], "no such weights"),
         (["sample", "digits", "--rule", "auto", "--bad", "nothing"], "no such weights"),
         (["sample", "ring", "--dtype", "bfloat16"], "dtype"),
         (["sample", "ring", "--w", "nan"], "w"),
