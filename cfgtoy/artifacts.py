@@ -1,6 +1,6 @@
 """Trained models from files: networks as denoisers, classifiers and extractors.
 
-Reading and writing files is in :mod:`cfgtoy._files`, rebuilding a network in :mod:`cfgtoy.nets.files`; their names can
+Reading and writing files is in ``cfgtoy._files``, rebuilding a network in ``cfgtoy.nets.files``; their names can
 be had from here too.
 """
 
