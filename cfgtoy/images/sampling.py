@@ -27,8 +27,12 @@ from ..schedules import Schedule
 
 __all__ = ["Sampling", "Settings", "draws", "level_grid", "sample"]
 
-Levels = Literal["model", "cosine", "uniform", "linear-beta", "karras"]
+Levels = Literal["model", "cosine", "uniform", "linear-beta", "rectified-flow", "karras"]
 Arithmetic = Literal["float32", "bfloat16"]
+_SPREADS = {
+    "cosine": schedules.Cosine, "uniform": schedules.Uniform, "linear-beta": schedules.LinearBeta,
+    "rectified-flow": schedules.RectifiedFlow,
+}  # fmt: skip
 _EARLIER = {
     "cfg": Rule("classifier-free"),
     "classifier": Rule("classifier"),
@@ -143,12 +147,7 @@ def level_grid(how: Sampling, schedule: Schedule) -> Tensor:
             first, last = math.exp(-lo / 14), math.exp(-hi / 14)
             lam = -14 * torch.linspace(first, last, how.steps, dtype=torch.float64).log()
         case _:
-            kind = {
-                "cosine": schedules.Cosine,
-                "uniform": schedules.Uniform,
-                "linear-beta": schedules.LinearBeta,
-            }
-            lam = kind[how.levels](lo=lo, hi=hi).grid(how.steps, dtype=torch.float64)
+            lam = _SPREADS[how.levels](lo=lo, hi=hi).grid(how.steps, dtype=torch.float64)
     return lam.float()
 
 
@@ -385,29 +384,21 @@ def draws(
     if not isinstance(y, Tensor) or y.ndim != 1 or len(y) == 0:
         raise ValueError(f"y: got {y!r}, takes a tensor (n,) of classes, n ≥ 1")
     _checks.labels("y", y, 2**62 if ready.classes is None else len(ready.classes), null=-1)
-    return _batches(ready, ready.guided(w), w, y, seed, min(batch, len(y)), rank, world, progress)
+    denoiser, how, size = ready.guided(w), ready.sampling, min(batch, len(y))
 
+    def drawn(number: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator(ready.device).manual_seed((seed * 1_000_003 + number) % 2**63)
+        part = y[number * size : (number + 1) * size].to(ready.device)
+        filled = torch.cat([part, part.new_zeros(size - len(part))])
+        x = samplers.sample(
+            denoiser, filled, shape=(size, *ready.shape), grid=ready.grid, method=how.sampler, v=how.v,
+            generator=generator,
+        )  # fmt: skip
+        return x[: len(part)], part
 
-def _batches(
-    ready: Settings, denoiser: Denoiser, w: float, y: Tensor, seed: int, size: int, rank: int, world: int,
-    progress: bool,
-) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
     numbers: Iterable[int] = range(rank, math.ceil(len(y) / size), world)
     if progress:
         from tqdm.auto import tqdm
 
         numbers = tqdm(numbers, desc=f"w = {w:g}", unit="batch", leave=False)
-    for number in numbers:
-        generator = torch.Generator(ready.device).manual_seed((seed * 1_000_003 + number) % 2**63)
-        part = y[number * size : (number + 1) * size].to(ready.device)
-        filled = torch.cat([part, part.new_zeros(size - len(part))])
-        x = samplers.sample(
-            denoiser,
-            filled,
-            shape=(size, *ready.shape),
-            grid=ready.grid,
-            method=ready.sampling.sampler,
-            v=ready.sampling.v,
-            generator=generator,
-        )
-        yield x[: len(part)], part
+    return map(drawn, numbers)

@@ -18,7 +18,7 @@ from cfgtoy.prediction import NetDenoiser
 # ---- levels and guidance ----
 
 
-@pytest.mark.parametrize("levels", ["model", "cosine", "uniform", "linear-beta", "karras"])
+@pytest.mark.parametrize("levels", ["model", "cosine", "uniform", "linear-beta", "rectified-flow", "karras"])
 def test_every_spread_of_levels_rises_between_its_ends(levels):
     grid = level_grid(Sampling(levels=levels, steps=9, lo=-6, hi=7), schedules.Cosine(-8, 8))
     assert len(grid) == 9
