@@ -1,26 +1,23 @@
 """Checkpoints that are whole or not there: tensors in safetensors, the rest as JSON in the same file.
 
-A checkpoint is written under another name, synced to the disk and renamed; its SHA-256 lies beside it, written first.
-So a file that is there was complete when it was named, and one that was cut or altered since is noticed and passed
-over for the one before it. Nothing is pickled.
+A checkpoint is written under another name, synced to the disk and renamed; its SHA-256 lies beside it, written first,
+above those of what it may replace. So a file that is there was complete when it was named, one that was cut or altered
+since is noticed and passed over for the one before it, and one that could not be replaced is as good as it was.
+Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load as from_bytes
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..artifacts import write_atomically
+from .._files import from_bytes, to_bytes, write_atomically
 
 __all__ = ["Checkpoint", "newest", "prune", "read", "write"]
 
@@ -41,15 +38,23 @@ def write(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping
     """Write the checkpoint of ``step`` into ``folder``.
 
     Raises:
-        OSError: the folder cannot be written or the disk is full; every earlier checkpoint is as it was.
+        OSError: the folder cannot be written or the disk is full; every earlier checkpoint is as it was, one of the
+            same step included.
     """
-    flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    content = to_bytes(flat, metadata={_KEY: json.dumps(dict(state), allow_nan=False)})
+    content = to_bytes(tensors, {**state, "step": step}, _KEY)
     path = folder / f"step-{step:09d}.safetensors"
-    digest = hashlib.sha256(content).hexdigest()
-    write_atomically(path.with_suffix(".sha256"), f"{digest}  {path.name}\n".encode())
+    digest = f"{hashlib.sha256(content).hexdigest()}  {path.name}"
+    digests = dict.fromkeys([digest, *(_digests(path) if path.exists() else [])])
+    write_atomically(path.with_suffix(".sha256"), "".join(f"{line}\n" for line in digests).encode())
     write_atomically(path, content)
     return path
+
+
+def _digests(path: Path) -> list[str]:
+    try:
+        return path.with_suffix(".sha256").read_text().splitlines()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return []
 
 
 def read(path: Path) -> Checkpoint:
@@ -60,18 +65,17 @@ def read(path: Path) -> Checkpoint:
         FileNotFoundError: it is not there.
     """
     content = path.read_bytes()
-    try:
-        expected = path.with_suffix(".sha256").read_text().split()[0]
-    except (FileNotFoundError, IndexError, UnicodeDecodeError):
-        raise ValueError(f"{path}: its .sha256 file is missing or empty, so it cannot be trusted") from None
-    if hashlib.sha256(content).hexdigest() != expected:
+    expected = [line.split()[0] for line in _digests(path) if line.strip()]
+    if not expected:
+        raise ValueError(f"{path}: its .sha256 file is missing or empty, so it cannot be trusted")
+    if hashlib.sha256(content).hexdigest() not in expected:
         raise ValueError(f"{path}: truncated or altered ({len(content)} bytes, SHA-256 differs)")
     try:
-        tensors = from_bytes(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        state = json.loads(header["__metadata__"][_KEY])
-    except (SafetensorError, ValueError, KeyError) as error:
+        tensors, state = from_bytes(content, _KEY)
+    except ValueError as error:
         raise ValueError(f"{path}: not a checkpoint ({error})") from error
+    if "step" not in state:
+        raise ValueError(f"{path}: not a checkpoint (no state in it)")
     return Checkpoint(tensors, state, path)
 
 

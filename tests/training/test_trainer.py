@@ -25,10 +25,10 @@ from torch import Tensor
 
 from cfgtoy import artifacts
 from cfgtoy.datasets import digits
-from cfgtoy.training import checkpoint, trainer
+from cfgtoy.training import checkpoint, optimizers, trainer
 from cfgtoy.training.config import preset
 
-_spec = importlib.util.spec_from_file_location("training_images_run", Path(__file__).with_name("run.py"))
+_spec = importlib.util.spec_from_file_location("training_run", Path(__file__).with_name("run.py"))
 assert _spec is not None
 assert _spec.loader is not None
 run_module = importlib.util.module_from_spec(_spec)
@@ -97,7 +97,7 @@ def test_weightings_mean_the_same_whatever_is_predicted(kind: str, weighting: st
     """A weight on the error in v, x or ε, told as a weight on the error in ε."""
     config = tiny(Path("unused"), kind=kind, weighting=weighting)
     lam = torch.linspace(-6, 8, 15)
-    weight = trainer._weighting(config)
+    weight = config.weight()
     if weighting == "none":
         assert weight is None
         return
@@ -111,7 +111,7 @@ def test_weightings_mean_the_same_whatever_is_predicted(kind: str, weighting: st
 
 def test_learning_rate_rises_stays_and_falls() -> None:
     config = tiny(Path("unused"), images=10_000, batch=100, warmup=1000, decay=0.4)
-    rate = [trainer._rate(images, config) for images in (0, 400, 900, 5900, 6000, 8000, 9900)]
+    rate = [optimizers.rate(images, config) for images in (0, 400, 900, 5900, 6000, 8000, 9900)]
     assert rate == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0, 0.5, 0.025])
 
 

@@ -1,0 +1,203 @@
+"""What a run is told: frozen dataclasses of plain types, which a command line can fill."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Generator, Tensor, nn
+
+from .. import _checks
+from ..datasets.images import ImageData
+from ..nets._sized import Sized
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Task", "TrainConfig"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of run on a data set, ready to train.
+
+    Attributes:
+        net: the network, on the device.
+        losses: ``losses(net, x, y, generator) -> (b,)`` for x (b, c, h, w) in [−1, 1] and y (b,) int64.
+        meta: what the weight file says of the network.
+        report: ``report(net) -> {name: figure}``, measured on the averaged weights at the end.
+    """
+
+    net: Sized
+    losses: Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
+    meta: dict[str, Any]
+    report: Callable[[nn.Module], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What every run is told, and what a kind of run has to know.
+
+    ``TrainConfig(model=…)`` makes the subclass of that ``model``, as ``Path(…)`` makes a path of this system; they
+    stand in :mod:`cfgtoy.training.tasks`. Another kind of run is one file with another subclass.
+
+    Raises:
+        ValueError: a name that is not known, a number out of range, or an option of another kind of run.
+    """
+
+    network: ClassVar[type[Sized]]
+    """Class of the network."""
+    role: ClassVar[str]
+    """What the weight file says it is."""
+    fixed: ClassVar[tuple[str, ...]] = ("dataset", "model", "size", "optimizer", "seed")
+    """Options that a resumed run must share with its beginning; the others may change, and the weights say when."""
+    kinds: ClassVar[dict[str, type[TrainConfig]]] = {}
+    """The kinds of run by their ``model``."""
+
+    model: str = "unet"
+    """What is trained: a denoiser, a classifier of noisy images, or the evaluator of clean ones."""
+    dataset: str = "cifar10"
+    """``cifar10``, ``digits``, or a folder of images with a subfolder for each class."""
+    root: Path | None = None
+    """Where CIFAR-10 lies; by default the environment variable CFGTOY_CIFAR10, else the user's cache."""
+    size: str = "cifar"
+    """The network's size: ``digits``, ``cifar``, or, for the denoiser, ``wide``."""
+    out: Path = Path("runs/cifar10")
+    """Folder of the run: checkpoints, log, grids and final weights."""
+    seed: int = 0
+    """Of the weights, the data's order and all noise."""
+
+    images: int = 40_000_000
+    """Length of the training, in images."""
+    batch: int = 2048
+    """Images an optimizer step, over all GPUs and accumulated parts."""
+    accumulate: int = 1
+    """Parts into which each GPU cuts its share of a batch, to save memory."""
+    optimizer: Literal["adam", "muon", "sgd"] = "muon"
+    """``muon`` takes the hidden matrices and leaves the rest to Adam."""
+    lr: float = 3e-3
+    """Peak learning rate."""
+    lr_adam: float = 1.5e-3
+    """Peak learning rate of the weights that ``muon`` leaves to Adam."""
+    weight_decay: float = 0.0
+    warmup: int = 400_000
+    """Images over which the learning rate rises from zero."""
+    decay: float = 0.4
+    """Last part of the training over which it falls to zero."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 for any."""
+    ema_halflife: int = 500_000
+    """Images after which a weight counts half in the average."""
+    flip: bool = True
+    """Mirror images at random."""
+
+    device: str = "auto"
+    """``auto`` takes CUDA where there is some."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the network's arithmetic; weights and optimizer are float32 always."""
+    compile: bool = True
+    """Compile the network where there is CUDA."""
+    rank_timeout: float = 600.0
+    """Seconds that one process waits for the others before it gives up, so that torchrun can start all again."""
+
+    init: Path | None = None
+    """Start from these weights, with a fresh optimizer; their images count as trained."""
+    resume: bool = False
+    """Go on from the newest good checkpoint in ``out``."""
+    checkpoint_every: int = 2_000_000
+    """Images between checkpoints."""
+    keep: int = 3
+    """Checkpoints kept."""
+    log_every: int = 50
+    """Steps between log lines."""
+    grid_every: int = 5_000_000
+    """Images between sample grids; 0 for none."""
+    weights: Literal["float16", "bfloat16", "float32"] = "float16"
+    """Type of the final weights in their file."""
+    tensorboard: bool = False
+    """Write TensorBoard events beside the log."""
+    progress: bool = True
+    """Show a bar."""
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if "model" in cls.__dict__:
+            TrainConfig.kinds[cls.model] = cls
+
+    def __new__(cls, *_: Any, model: str = "unet", **options: Any) -> Self:
+        kind = cls
+        if cls is TrainConfig:
+            if model not in cls.kinds:
+                raise ValueError(f"model: got {model!r}, takes one of {', '.join(cls.kinds)}")
+            kind = cls.kinds[model]  # type: ignore[assignment]
+        for name in options.keys() - {field.name for field in dataclasses.fields(kind)}:
+            raise ValueError(
+                f"{name}: got {options[name]!r}, which a run of model={kind.model!r} does not take"
+            )
+        return object.__new__(kind)
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)!r}, takes one of {', '.join(get_args(hint))}"
+                )
+        for name in ("root", "out", "init"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        if self.size not in self.network.presets:
+            raise ValueError(f"size: got {self.size!r}, takes one of {', '.join(self.network.presets)}")
+        for name in ("images", "batch", "accumulate", "keep", "log_every", "checkpoint_every"):
+            _checks.positive_int(name, getattr(self, name))
+        for name in ("warmup", "ema_halflife", "grid_every"):
+            _checks.positive_int(name, getattr(self, name), least=0)
+        _checks.unit_interval("decay", self.decay)
+        for name in ("weight_decay", "clip"):
+            _checks.number(name, getattr(self, name), lo=0.0)
+        for name in ("lr", "lr_adam", "rank_timeout"):
+            if not _checks.number(name, getattr(self, name)) > 0:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, takes a positive number")
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items()}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> TrainConfig:
+        """The run of which a weight file or a checkpoint says ``config``; what is no option of its kind is left out.
+
+        Raises:
+            ValueError: as the class.
+        """
+        names = {field.name for field in dataclasses.fields(TrainConfig.kinds[values["model"]])}
+        return TrainConfig(**{k: v for k, v in values.items() if k in names})
+
+    # -- what a kind of run says --
+
+    def build(self, data: ImageData) -> Sized:
+        """The network for images like ``data``, freshly initialised.
+
+        Raises:
+            ValueError: images that it does not fit.
+        """
+        return self.network.preset(self.size, in_channels=data.shape[0], num_classes=data.num_classes)
+
+    def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        """The loss of each image, (b,), for x (b, c, h, w) in [−1, 1] and y (b,) int64."""
+        raise NotImplementedError
+
+    def about(self) -> dict[str, Any]:
+        """What the weight file says beside the network's class, its data and who made it."""
+        return {"role": self.role}
+
+    def report(self, net: nn.Module, device: torch.device) -> dict[str, float]:
+        """Figures of the finished network, measured on the test images where there are some."""
+        return {}
+
+    def picture(self, net: nn.Module, data: ImageData, device: torch.device) -> Image | None:
+        """What there is to look at while it trains."""
+        return None

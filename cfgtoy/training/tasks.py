@@ -1,0 +1,260 @@
+"""What can be trained: the denoiser, the classifier of noisy images, the evaluator of clean ones.
+
+Each is a :class:`~cfgtoy.training.options.TrainConfig` with options of its own, its network and its loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from .. import _checks, artifacts, guidance, samplers, schedules
+from ..datasets.images import ImageData, to_float, to_uint8
+from ..datasets.load import load_images
+from ..evaluation import sheet
+from ..nets._sized import Sized
+from ..nets.evaluator import Evaluator as EvaluatorNet
+from ..nets.unet import NoisyClassifier as NoisyClassifierNet
+from ..nets.unet import UNet
+from ..prediction import Kind, NetDenoiser
+from ..process import diffuse
+from .augment import augment
+from .objective import diffusion_loss
+from .options import Task, TrainConfig
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Denoiser", "Evaluator", "NoisyClassifier", "make_task"]
+
+
+def make_task(config: TrainConfig, data: ImageData, device: torch.device) -> Task:
+    """The network of ``config`` for images like ``data``, freshly initialised, with its loss.
+
+    Raises:
+        ValueError: images that it does not fit.
+    """
+    net = config.build(data).to(device)
+    meta = {
+        "image": list(data.shape), "classes": list(data.classes), "dataset": config.dataset, **config.about(),
+        "net": {"class": type(net).__name__, "args": net.args},
+    }  # fmt: skip
+    return Task(net, config.losses, meta, partial(config.report, device=device))
+
+
+@dataclass(frozen=True)
+class _Noised(TrainConfig):
+    """Options of what sees noisy images."""
+
+    fixed: ClassVar[tuple[str, ...]] = (
+        *TrainConfig.fixed, "schedule", "logsnr_min", "logsnr_max", "lognormal_mean", "lognormal_std"
+    )  # fmt: skip
+
+    schedule: Literal["cosine", "uniform", "linear-beta", "lognormal"] = "cosine"
+    """Law of the log-SNR in training."""
+    logsnr_min: float = -20.0
+    """Noisy end of the law."""
+    logsnr_max: float = 20.0
+    """Clean end of the law."""
+    lognormal_mean: float = -1.2
+    """Mean of log(σ/α), for ``lognormal``."""
+    lognormal_std: float = 1.2
+    """Its standard deviation."""
+    dropout: float = 0.0
+    """Share of the activations dropped in each block."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= _checks.number("dropout", self.dropout) < 1:
+            raise ValueError(f"dropout: got {self.dropout}, takes a number in [0, 1)")
+        try:
+            self._law  # noqa: B018
+        except ValueError as error:
+            raise ValueError(f"schedule: got numbers that {self.schedule!r} does not take, {error}") from None
+
+    @cached_property
+    def _law(self) -> schedules.Schedule:
+        ends = {"lo": self.logsnr_min, "hi": self.logsnr_max}
+        match self.schedule:
+            case "cosine":
+                return schedules.Cosine(**ends)
+            case "uniform":
+                return schedules.Uniform(**ends)
+            case "linear-beta":
+                return schedules.LinearBeta(**ends)
+            case "lognormal":
+                return schedules.LogNormal(self.lognormal_mean, self.lognormal_std, **ends)
+
+    def noise_schedule(self) -> schedules.Schedule:
+        """The law of λ that the options describe."""
+        return self._law
+
+    def build(self, data: ImageData) -> Sized:
+        channels, height, width = data.shape
+        if height != width:
+            raise ValueError(f"data: got images of {height} × {width}, takes square ones")
+        return self.network.preset(
+            self.size, in_channels=channels, image_size=height, num_classes=data.num_classes,
+            dropout=self.dropout,
+        )  # fmt: skip
+
+    def about(self) -> dict[str, Any]:
+        return super().about() | {"schedule": artifacts.schedule_to_meta(self._law)}
+
+
+@dataclass(frozen=True)
+class Denoiser(_Noised):
+    """A denoiser with and without classes, for guidance without a classifier."""
+
+    network = UNet
+    role = "denoiser"
+    fixed: ClassVar[tuple[str, ...]] = (*_Noised.fixed, "kind")
+
+    model: Literal["unet"] = "unet"
+    kind: Kind = "v"
+    """What the denoiser predicts, and whose squared error is the loss."""
+    weighting: Literal["none", "min-snr", "sigmoid"] = "none"
+    """Further weight on the squared error: Min-SNR-5 in terms of v, or a sigmoid of λ."""
+    p_uncond: float = 0.1
+    """Probability of dropping a label."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.unit_interval("p_uncond", self.p_uncond)
+
+    def weight(self) -> Callable[[Tensor], Tensor] | None:
+        """The loss's further weight as a function of λ, relative to the squared error in the network's own kind.
+
+        Source: Hang et al. 2023, eq. 8: min(SNR, 5) on the error in x. Hoogeboom et al. 2024, "Simpler diffusion":
+        sigmoid(2 − λ) on the error in ε.
+        """
+        to_eps = _EPS_PER[self.kind]
+        match self.weighting:
+            case "none":
+                return None
+            case "min-snr":
+                return lambda lam: to_eps(lam) * (5 * (-lam).exp()).clamp(max=1.0)
+            case "sigmoid":
+                return lambda lam: to_eps(lam) * torch.sigmoid(2.0 - lam)
+
+    def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        return diffusion_loss(
+            NetDenoiser(net, self.kind), x, y, schedule=self._law, p_uncond=self.p_uncond, target=self.kind,
+            weighting=self.weight(), generator=generator,
+        )  # fmt: skip
+
+    def about(self) -> dict[str, Any]:
+        return super().about() | {"kind": self.kind}
+
+    @torch.no_grad()
+    def picture(
+        self, net: nn.Module, data: ImageData, device: torch.device, w: float = 1.0, rows: int = 8
+    ) -> Image:
+        """A sheet of samples at ``w``, a column a class."""
+        y = torch.arange(data.num_classes, device=device).repeat(rows)
+        denoiser = guidance.classifier_free(NetDenoiser(net, self.kind), w=w)
+        grid = torch.linspace(max(self._law.lo, -9.0), min(self._law.hi, 10.0), 20, device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            x = samplers.sample(
+                denoiser, y, shape=(len(y), *data.shape), grid=grid, method="dpm++2m",
+                generator=Generator(device).manual_seed(self.seed),
+            )  # fmt: skip
+        return sheet(to_uint8(x).cpu(), data.num_classes)
+
+
+_EPS_PER: dict[str, Callable[[Tensor], Tensor]] = {
+    "eps": torch.ones_like,
+    "v": torch.sigmoid,  # |ε̂ − ε|² = α² |v̂ − v|²
+    "x": torch.exp,  # |ε̂ − ε|² = e^λ |x̂ − x|²
+    "score": lambda lam: torch.sigmoid(-lam),  # ε = −σ s
+    "flow": lambda lam: torch.sigmoid(lam / 2).square(),  # ε = (z + αu) / (α + σ)
+}
+
+
+@dataclass(frozen=True)
+class _Classifies(TrainConfig):
+    """Options of what tells classes apart."""
+
+    shift: int = 0
+    """Move images by up to so many pixels."""
+    label_smoothing: float = 0.0
+    """Share of the target that goes to all classes alike."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.positive_int("shift", self.shift, least=0)
+        _checks.unit_interval("label_smoothing", self.label_smoothing)
+
+    def _cross_entropy(self, logits: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(logits, y, label_smoothing=self.label_smoothing, reduction="none")
+
+    @torch.no_grad()
+    def _accuracy(self, logits: Callable[[Tensor], Tensor], device: torch.device) -> dict[str, float]:
+        """The share of the test images that are named rightly; nothing where there is no test split."""
+        try:
+            test = load_images(self.dataset, "test", root=self.root)
+        except (ValueError, FileNotFoundError):
+            return {}
+        right = 0
+        for images, y in zip(test.images.split(1000), test.labels.split(1000), strict=True):
+            right += int((logits(to_float(images.to(device))).argmax(1).cpu() == y).sum())
+        return {"test_accuracy": right / len(test)}
+
+
+@dataclass(frozen=True)
+class NoisyClassifier(_Classifies, _Noised):
+    """A classifier of noisy images, for guidance by its gradient."""
+
+    network = NoisyClassifierNet
+    role = "noisy_classifier"
+
+    model: Literal["noisy-classifier"] = "noisy-classifier"
+
+    def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        if self.shift:
+            x = augment(x, shift=self.shift, generator=generator)
+        lam = self._law.sample(len(x), generator, stratified=True, device=x.device, dtype=x.dtype)
+        return self._cross_entropy(net(diffuse(x, lam, generator=generator), lam), y)
+
+    def report(self, net: nn.Module, device: torch.device) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        for level in (0.0, 4.0, 8.0):
+            noise = Generator(device).manual_seed(0)
+
+            def logits(x: Tensor, level: float = level, noise: Generator = noise) -> Tensor:
+                lam = torch.full((len(x),), level, device=x.device)
+                return net(diffuse(x, lam, generator=noise), lam)
+
+            found = self._accuracy(logits, device)
+            figures |= {f"{name}_at_logsnr_{level:g}": figure for name, figure in found.items()}
+        return figures
+
+
+@dataclass(frozen=True)
+class Evaluator(_Classifies):
+    """The evaluator: a classifier of clean images, in whose features samples are measured."""
+
+    network = EvaluatorNet
+    role = "evaluator"
+
+    model: Literal["evaluator"] = "evaluator"
+    cutout: int = 0
+    """Side of a blanked square."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.positive_int("cutout", self.cutout, least=0)
+
+    def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        if self.shift or self.cutout:
+            x = augment(x, shift=self.shift, cutout=self.cutout, generator=generator)
+        return self._cross_entropy(net(x), y)
+
+    def report(self, net: nn.Module, device: torch.device) -> dict[str, float]:
+        return self._accuracy(net, device)
