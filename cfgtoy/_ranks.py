@@ -46,9 +46,12 @@ class Ranks:
 
     def __init__(self, device: str, timeout: float = 600.0) -> None:
         self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        local = os.environ.get("LOCAL_RANK")
+        if local is not None and device.partition(":")[0] in ("auto", "cuda") and torch.cuda.is_available():
+            device = f"cuda:{local}"  # before anything is put on a GPU: "cuda" would be the first one
         self.device = pick_device(device)
         if self.device.type == "cuda":
-            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.device.index or 0)))
+            self.device = torch.device("cuda", self.device.index or 0)
             torch.cuda.set_device(self.device)
         self._started = self.world > 1 and not dist.is_initialized()
         if self._started:

@@ -1,4 +1,4 @@
-"""A training loop for small data that yields after every step, so a notebook owns logging, plotting and stopping."""
+"""Training loops for small data that yield after every step, so a notebook owns logging, plotting and stopping."""
 
 from __future__ import annotations
 
@@ -6,31 +6,43 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from .. import _checks
 from ..prediction import Kind, NetDenoiser
+from ..process import diffuse
 from ..schedules import Cosine, Schedule
 from .descent import descend
 from .objective import EMA, diffusion_loss
 
-__all__ = ["Record", "fit"]
+__all__ = ["Record", "Step", "fit", "fit_classifier"]
 
 Batch = Callable[[int, Generator | None], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Record:
+class Step:
     """One step of training.
 
     Attributes:
         step: from 1.
         loss: the batch's mean loss, a 0-d tensor (reading it with ``float`` waits for the device).
-        ema: the averaged weights so far; ``ema.net`` is the network to sample from.
     """
 
     step: int
     loss: Tensor
+
+
+@dataclass(frozen=True)
+class Record(Step):
+    """One step of training a denoiser.
+
+    Attributes:
+        step, loss: as in :class:`Step`.
+        ema: the averaged weights so far; ``ema.net`` is the network to sample from.
+    """
+
     ema: EMA
 
 
@@ -74,31 +86,73 @@ def fit(
 
     Source: Ho & Salimans 2022, Algorithm 1.
     """
-    _checks.positive_int("steps", steps)
-    _checks.positive_int("batch_size", batch_size)
-    if not _checks.number("lr", lr) > 0:
-        raise ValueError(f"lr: got {lr!r}, takes a positive number")
+    _check(steps, batch_size, lr)
     _checks.unit_interval("p_uncond", p_uncond)
-    schedule = Cosine() if schedule is None else schedule
+    law = schedule or Cosine()
     denoiser, ema = NetDenoiser(net, kind), EMA(net, ema_decay)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=(0.9, 0.99), fused=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=lr,
-        total_steps=steps + 1,
-        pct_start=0.05,
-        cycle_momentum=False,
-        final_div_factor=1e3,
+        optimizer, lr, steps + 1, pct_start=0.05, cycle_momentum=False, final_div_factor=1e3
     )
     net.train()
 
     def loss() -> Tensor:
         x, y = batch(batch_size, generator)
         return diffusion_loss(
-            denoiser, x, y, schedule=schedule, p_uncond=p_uncond, target=target or kind,
-            weighting=weighting, generator=generator,
+            denoiser, x, y, schedule=law, p_uncond=p_uncond, target=target or kind, weighting=weighting,
+            generator=generator,
         ).mean()  # fmt: skip
 
-    for step, value in descend(loss, optimizer, rate, steps=steps):
+    def record(taken: tuple[int, Tensor]) -> Record:
         ema.update()
-        yield Record(step, value, ema)
+        return Record(*taken, ema)
+
+    return map(record, descend(loss, optimizer, rate, steps=steps))
+
+
+def fit_classifier(
+    net: nn.Module,
+    batch: Batch,
+    *,
+    steps: int,
+    batch_size: int = 512,
+    schedule: Schedule | None = None,
+    lr: float = 2e-3,
+    generator: Generator | None = None,
+) -> Iterator[Step]:
+    """Train ``net(z, logsnr) -> log p(c | z_λ)`` on noisy samples by cross-entropy, yielding a :class:`Step` a step.
+
+    Args:
+        net: trained in place; returns log-probabilities (b, C).
+        batch, steps, batch_size, generator: as for :func:`fit`.
+        schedule: law of λ; cosine on [−20, 20] when absent. A narrow one near its clean end trains a classifier of
+            (almost) clean data, which guidance cannot use.
+        lr: peak learning rate of Adam, decayed to zero.
+
+    Yields:
+        one record a step: ``step`` from 1 and the batch's cross-entropy in nats.
+
+    Raises:
+        ValueError: as :func:`fit`.
+
+    Source: Dhariwal & Nichol 2021, §4 (a classifier trained on noisy samples).
+    """
+    _check(steps, batch_size, lr)
+    law = schedule or Cosine()
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    net.train()
+
+    def loss() -> Tensor:
+        x, y = batch(batch_size, generator)
+        lam = law.sample(len(x), generator, stratified=True, device=x.device, dtype=x.dtype)
+        return F.nll_loss(net(diffuse(x, lam, generator=generator), lam), y)
+
+    return (Step(*taken) for taken in descend(loss, optimizer, rate, steps=steps))
+
+
+def _check(steps: int, batch_size: int, lr: float) -> None:
+    _checks.positive_int("steps", steps)
+    _checks.positive_int("batch_size", batch_size)
+    if not _checks.number("lr", lr) > 0:
+        raise ValueError(f"lr: got {lr!r}, takes a positive number")

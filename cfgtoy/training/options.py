@@ -135,9 +135,7 @@ class TrainConfig:
                 raise ValueError(f"model: got {model!r}, takes one of {', '.join(cls.kinds)}")
             kind = cls.kinds[model]  # type: ignore[assignment]
         for name in options.keys() - {field.name for field in dataclasses.fields(kind)}:
-            raise ValueError(
-                f"{name}: got {options[name]!r}, which a run of model={kind.model!r} does not take"
-            )
+            raise ValueError(f"{name}: got {options[name]!r}, takes nothing in a run of model={kind.model!r}")
         return object.__new__(kind)
 
     def __post_init__(self) -> None:

@@ -48,13 +48,14 @@ def make_task(config: TrainConfig, data: ImageData, device: torch.device) -> Tas
     return Task(net, config.losses, meta, partial(config.report, device=device))
 
 
+_LAW = {"lo": "logsnr_min", "hi": "logsnr_max", "mean": "lognormal_mean", "std": "lognormal_std"}
+
+
 @dataclass(frozen=True)
 class _Noised(TrainConfig):
     """Options of what sees noisy images."""
 
-    fixed: ClassVar[tuple[str, ...]] = (
-        *TrainConfig.fixed, "schedule", "logsnr_min", "logsnr_max", "lognormal_mean", "lognormal_std"
-    )  # fmt: skip
+    fixed: ClassVar[tuple[str, ...]] = (*TrainConfig.fixed, "schedule", *_LAW.values())
 
     schedule: Literal["cosine", "uniform", "linear-beta", "lognormal"] = "cosine"
     """Law of the log-SNR in training."""
@@ -74,9 +75,10 @@ class _Noised(TrainConfig):
         if not 0 <= _checks.number("dropout", self.dropout) < 1:
             raise ValueError(f"dropout: got {self.dropout}, takes a number in [0, 1)")
         try:
-            self._law  # noqa: B018
-        except ValueError as error:
-            raise ValueError(f"schedule: got numbers that {self.schedule!r} does not take, {error}") from None
+            self.noise_schedule()
+        except ValueError as error:  # it names the schedule's argument, not ours
+            name, _, problem = str(error).partition(":")
+            raise ValueError(f"{_LAW[name]}:{problem}") from None
 
     @cached_property
     def _law(self) -> schedules.Schedule:

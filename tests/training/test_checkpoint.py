@@ -133,3 +133,22 @@ def test_a_write_that_fails_half_way(tmp_path: Path, request: pytest.FixtureRequ
     assert_holds(checkpoint.newest(tmp_path), 1)
     assert [p.name for p in checkpoint.paths(tmp_path)] == ["step-000000001.safetensors"]
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]  # no half file stays
+
+
+def test_a_rewrite_that_fails_half_way(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """A run that is resumed may come to the same step again; if the disk is full then, the old checkpoint is good."""
+    write(tmp_path, 1)
+    write(tmp_path, 2)
+    other = {"step": 2, "images": 7}
+    request.getfixturevalue("small_files")
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"too large|space"):
+            checkpoint.write(tmp_path, 2, tensors(3), other)
+        assert_holds(checkpoint.newest(tmp_path), 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    checkpoint.write(tmp_path, 2, tensors(3), other)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert found.state == other

@@ -229,6 +229,14 @@ def test_a_loss_that_is_not_finite_stops_training():
     assert before.keys() == net.state_dict().keys()
 
 
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"batch_size": 2.5}, {"lr": -1.0}])
+def test_bad_input_is_refused_at_the_call(bad):
+    m, (name,) = datasets.three_gaussians(), bad
+    for fit, net in ((training.fit, nets.MLP(2, 3)), (classifiers.fit, nets.MLPClassifier(2, 3))):
+        with pytest.raises(ValueError, match=f"{name}: got"):
+            fit(net, m.sample_labeled, **({"steps": 1} | bad))
+
+
 def test_a_classifier_learns(generator):
     torch.manual_seed(0)
     m = datasets.three_gaussians()

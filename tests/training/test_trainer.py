@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cfgtoy import artifacts
+from cfgtoy._ranks import Ranks
 from cfgtoy.datasets import digits
 from cfgtoy.training import checkpoint, optimizers, trainer
 from cfgtoy.training.config import preset
@@ -173,6 +174,51 @@ def test_resuming_another_run(tmp_path: Path) -> None:
         trainer.train(tiny(tmp_path, images=64, kind="eps", resume=True), data())
 
 
+@pytest.mark.parametrize(("name", "value"), [("logsnr_max", 9.0), ("lognormal_mean", 0.0), ("seed", 1)])
+def test_resuming_under_another_noise_law(name: str, value: float, tmp_path: Path) -> None:
+    trainer.train(tiny(tmp_path, images=32), data())
+    with pytest.raises(ValueError, match=rf"{name}: got {value}, but .* was made with"):
+        trainer.train(tiny(tmp_path, images=64, resume=True, **{name: value}), data())
+
+
+def test_options_that_changed_on_the_way_are_recorded(tmp_path: Path) -> None:
+    """The weights say what held until when, however often the run was resumed since; a run that kept them, nothing."""
+    path = trainer.train(tiny(tmp_path, images=64), data())
+    assert "stages" not in artifacts.load(path).meta["made_by"]
+    trainer.train(tiny(tmp_path, images=96, lr=1e-3, p_uncond=0.3, resume=True), data())
+    last = tiny(tmp_path, images=96, lr=1e-3, p_uncond=0.3, keep=3, log_every=1, resume=True)
+    made_by = artifacts.load(trainer.train(last, data())).meta["made_by"]
+    assert made_by["stages"] == [{"until": 64, "images": 64, "lr": 2e-3, "p_uncond": 0.1}]
+    assert made_by["config"]["p_uncond"] == 0.3
+    path = trainer.train(replace(last, images=128, lr=2e-3), data())
+    assert artifacts.load(path).meta["made_by"]["stages"][1:] == [{"until": 96, "images": 96, "lr": 1e-3}]
+
+
+def test_dropout_and_noise_are_independent(tmp_path: Path) -> None:
+    run = trainer.Trainer(tiny(tmp_path), data())
+    dropout, noise = torch.rand(1000), torch.rand(1000, generator=run.generator)
+    assert torch.corrcoef(torch.stack([dropout, noise]))[0, 1].abs() < 0.15
+
+
+def test_with_another_number_of_processes_all_streams_are_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dropout of GPUs too, which draws from their own generators."""
+    trainer.train(tiny(tmp_path, images=80), data())
+    run = trainer.Trainer(tiny(tmp_path, resume=True), data())
+    same_number = torch.rand(4), torch.rand(4, generator=run.generator)
+    found = checkpoint.newest(tmp_path / "checkpoints")
+    assert found is not None
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    run.load(replace(found, state=found.state | {"world": 2}))
+    assert seeds == [torch.initial_seed()]
+    for before, after in zip(
+        same_number, (torch.rand(4), torch.rand(4, generator=run.generator)), strict=True
+    ):
+        assert not torch.equal(before, after)
+
+
 def test_init_starts_from_weights_and_counts_their_images(tmp_path: Path) -> None:
     first = trainer.train(tiny(tmp_path / "a", images=64), data())
     run = trainer.Trainer(tiny(tmp_path / "b", images=32, init=first), data())
@@ -182,6 +228,8 @@ def test_init_starts_from_weights_and_counts_their_images(tmp_path: Path) -> Non
     made_by = artifacts.load(run.run()).meta["made_by"]
     assert made_by["images"] == 96
     assert made_by["started_from"]["images"] == 64
+    more = trainer.train(tiny(tmp_path / "b", images=48, resume=True), data())  # without init: it is known
+    assert artifacts.load(more).meta["made_by"]["images"] == 112
 
 
 def test_accumulated_parts_are_one_batch(tmp_path: Path) -> None:
@@ -292,6 +340,17 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 def test_batch_that_does_not_divide(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch: got 16"):
         trainer.train(tiny(tmp_path, accumulate=3), data())
+
+
+def test_a_rank_touches_no_gpu_but_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    touched: list[Any] = []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", touched.append)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device, **__: touched.append(device))
+    for name in ("cuda", "auto", "cuda:0"):
+        assert Ranks(name).device == torch.device("cuda", 1)
+    assert {str(device) for device in touched} == {"cuda:1"}
 
 
 # -- processes -------------------------------------------------------------------------------------
