@@ -196,6 +196,6 @@ class TrainConfig:
         """Figures of the finished network, measured on the test images where there are some."""
         return {}
 
-    def picture(self, net: nn.Module, data: ImageData, device: torch.device) -> Image | None:
+    def picture(self, net: nn.Module, data: ImageData) -> Image | None:
         """What there is to look at while it trains."""
         return None

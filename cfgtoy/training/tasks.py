@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .. import _checks, artifacts, guidance, samplers, schedules
+from .. import _checks, images, schedules
 from ..datasets.images import ImageData, to_float, to_uint8
 from ..datasets.load import load_images
-from ..evaluation import sheet
 from ..nets._sized import Sized
 from ..nets.evaluator import Evaluator as EvaluatorNet
 from ..nets.unet import NoisyClassifier as NoisyClassifierNet
@@ -107,7 +106,7 @@ class _Noised(TrainConfig):
         )  # fmt: skip
 
     def about(self) -> dict[str, Any]:
-        return super().about() | {"schedule": artifacts.schedule_to_meta(self._law)}
+        return super().about() | {"schedule": self._law.to_json()}
 
 
 @dataclass(frozen=True)
@@ -154,20 +153,14 @@ class Denoiser(_Noised):
     def about(self) -> dict[str, Any]:
         return super().about() | {"kind": self.kind}
 
-    @torch.no_grad()
-    def picture(
-        self, net: nn.Module, data: ImageData, device: torch.device, w: float = 1.0, rows: int = 8
-    ) -> Image:
-        """A sheet of samples at ``w``, a column a class."""
-        y = torch.arange(data.num_classes, device=device).repeat(rows)
-        denoiser = guidance.classifier_free(NetDenoiser(net, self.kind), w=w)
-        grid = torch.linspace(max(self._law.lo, -9.0), min(self._law.hi, 10.0), 20, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            x = samplers.sample(
-                denoiser, y, shape=(len(y), *data.shape), grid=grid, method="dpm++2m",
-                generator=Generator(device).manual_seed(self.seed),
-            )  # fmt: skip
-        return sheet(to_uint8(x).cpu(), data.num_classes)
+    def picture(self, net: nn.Module, data: ImageData) -> Image:
+        """A sheet of samples at w = 1, a column a class."""
+        law = self.noise_schedule()
+        x = images.sample(
+            NetDenoiser(net, self.kind), torch.arange(data.num_classes).repeat(8), w=1.0, shape=data.shape,
+            seed=self.seed, lo=max(law.lo, -9.0), hi=min(law.hi, 10.0), dtype=self.precision,
+        )  # fmt: skip
+        return images.sheet(to_uint8(x), data.num_classes)
 
 
 _EPS_PER: dict[str, Callable[[Tensor], Tensor]] = {
@@ -204,8 +197,8 @@ class _Classifies(TrainConfig):
         except (ValueError, FileNotFoundError):
             return {}
         right = 0
-        for images, y in zip(test.images.split(1000), test.labels.split(1000), strict=True):
-            right += int((logits(to_float(images.to(device))).argmax(1).cpu() == y).sum())
+        for x, y in zip(test.images.split(1000), test.labels.split(1000), strict=True):
+            right += int((logits(to_float(x.to(device))).argmax(1).cpu() == y).sum())
         return {"test_accuracy": right / len(test)}
 
 

@@ -336,7 +336,7 @@ class Trainer:
 
     def grid(self, path: Path) -> None:
         """Write what there is to look at, drawn from the averaged weights."""
-        picture = self.config.picture(self.ema.net, self.data, self.device)
+        picture = self.config.picture(self.ema.net, self.data)
         if picture is None:
             return
         png = io.BytesIO()
