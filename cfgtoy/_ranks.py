@@ -23,8 +23,11 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is not None:
+            # first of all: whatever uses CUDA opens a context on the present GPU
+            torch.cuda.set_device(device)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, AttributeError, NotImplementedError) as error:
         raise ValueError(f"device: got {name!r}, which is not here ({str(error).splitlines()[0]})") from error
     return device
 
@@ -46,13 +49,11 @@ class Ranks:
 
     def __init__(self, device: str, timeout: float = 600.0) -> None:
         self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-        local = os.environ.get("LOCAL_RANK")
-        if local is not None and device.partition(":")[0] in ("auto", "cuda") and torch.cuda.is_available():
-            device = f"cuda:{local}"  # before anything is put on a GPU: "cuda" would be the first one
+        if device == "auto" and torch.cuda.is_available():
+            device = "cuda"
+        if device.startswith("cuda"):
+            device = f"cuda:{os.environ.get('LOCAL_RANK') or device.partition(':')[2] or 0}"
         self.device = pick_device(device)
-        if self.device.type == "cuda":
-            self.device = torch.device("cuda", self.device.index or 0)
-            torch.cuda.set_device(self.device)
         self._started = self.world > 1 and not dist.is_initialized()
         if self._started:
             patience = timedelta(seconds=timeout)

@@ -237,7 +237,8 @@ class Trainer:
         self.earlier = state.get("earlier", self.earlier)
         changed = {k: v for k, v in then.items() if k not in _HERE | _HOW}
         self.stages = state.get("stages", []) + ([{"until": self.images, **changed}] if changed else [])
-        if (state["world"], state.get("device")) == (self.ranks.world, self.device.type):
+        kind = self.device.type
+        if (state["world"], state.get("device", kind)) == (self.ranks.world, kind):
             random = {name: parts["random"][f"{self.ranks.rank}/{name}"] for name in ("cpu", "loop")}
             torch.set_rng_state(random["cpu"])
             self.generator.set_state(random["loop"])
