@@ -139,7 +139,7 @@ class Schedule(ABC):
         draws = (n + 1) // 2 if antithetic else n
         u = torch.rand(draws, generator=generator, device=device, dtype=torch.float64)
         if stratified:
-            u = (torch.randperm(n, generator=generator, device=device) + u) / n
+            u = (torch.rand(n, generator=generator, device=device).argsort() + u) / n
         if antithetic:
             u = torch.cat([u, 1 - u])[:n]
         return self._logsnr(u).clamp(self.lo, self.hi).to(dtype)
