@@ -88,6 +88,8 @@ def _true(z: Tensor, lam: Tensor, x: Tensor, noise: Tensor, target: Kind) -> Ten
     """The regression target, formed from x and ε themselves rather than from one of them and z."""
     if target == "x":
         return x
+    if target == "flow":
+        return noise - x
     if target == "v":
         log_alpha, log_sigma = log_alpha_sigma(lam)
         return per_sample(log_alpha.exp(), x) * noise - per_sample(log_sigma.exp(), x) * x

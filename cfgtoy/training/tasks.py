@@ -56,8 +56,8 @@ class _Noised(TrainConfig):
 
     fixed: ClassVar[tuple[str, ...]] = (*TrainConfig.fixed, "schedule", *_LAW.values())
 
-    schedule: Literal["cosine", "uniform", "linear-beta", "lognormal"] = "cosine"
-    """Law of the log-SNR in training."""
+    schedule: Literal["cosine", "uniform", "linear-beta", "lognormal", "rectified-flow"] = "cosine"
+    """Law of the log-SNR in training; ``lognormal`` is also the logit-normal law of times in a rectified flow."""
     logsnr_min: float = -20.0
     """Noisy end of the law."""
     logsnr_max: float = 20.0
@@ -91,6 +91,8 @@ class _Noised(TrainConfig):
                 return schedules.LinearBeta(**ends)
             case "lognormal":
                 return schedules.LogNormal(self.lognormal_mean, self.lognormal_std, **ends)
+            case "rectified-flow":
+                return schedules.RectifiedFlow(**ends)
 
     def noise_schedule(self) -> schedules.Schedule:
         """The law of λ that the options describe."""

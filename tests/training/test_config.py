@@ -99,7 +99,7 @@ def test_shipped_weights_say_which_run_made_them(name: str) -> None:
     )  # role, noise law, kind: as the file has them beside the config
 
 
-@pytest.mark.parametrize("name", ["cosine", "uniform", "lognormal", "linear-beta"])
+@pytest.mark.parametrize("name", ["cosine", "uniform", "lognormal", "linear-beta", "rectified-flow"])
 def test_schedule_ends(name: str) -> None:
     schedule = TrainConfig(schedule=name, logsnr_min=-9.0, logsnr_max=11.0).noise_schedule()  # type: ignore[arg-type]
     assert (schedule.lo, schedule.hi) == (-9.0, 11.0)

@@ -58,7 +58,7 @@ def replay(x: Tensor, lam: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["eps", "v", "x"])
-@pytest.mark.parametrize("target", ["eps", "v", "x", "score"])
+@pytest.mark.parametrize("target", ["eps", "v", "x", "score", "flow"])
 def test_the_loss_is_the_squared_error_of_its_target(kind, target):
     x = torch.randn(64, 2, dtype=F64)
     lam = torch.linspace(-5, 5, 64, dtype=F64)
@@ -68,7 +68,13 @@ def test_the_loss_is_the_squared_error_of_its_target(kind, target):
     )
     z, noise = replay(x, lam, 4)
     alpha, sigma = torch.sigmoid(lam).sqrt()[:, None], torch.sigmoid(-lam).sqrt()[:, None]
-    truth = {"eps": noise, "x": x, "v": alpha * noise - sigma * x, "score": -noise / sigma}[target]
+    truth = {
+        "eps": noise,
+        "x": x,
+        "v": alpha * noise - sigma * x,
+        "score": -noise / sigma,
+        "flow": noise - x,
+    }[target]
     want = (denoiser(z, lam).as_kind(target) - truth).square().mean(1)
     torch.testing.assert_close(loss.double(), want, rtol=1e-4, atol=1e-6)
 

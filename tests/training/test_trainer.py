@@ -92,7 +92,7 @@ def test_evaluator_is_the_extractor(tmp_path: Path) -> None:
     assert extractor.accuracy(digits.load("test")) > 0.9  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("kind", ["eps", "x", "v"])
+@pytest.mark.parametrize("kind", ["eps", "x", "v", "score", "flow"])
 @pytest.mark.parametrize("weighting", ["none", "min-snr", "sigmoid"])
 def test_weightings_mean_the_same_whatever_is_predicted(kind: str, weighting: str) -> None:
     """A weight on the error in v, x or ε, told as a weight on the error in ε."""
@@ -103,9 +103,12 @@ def test_weightings_mean_the_same_whatever_is_predicted(kind: str, weighting: st
         assert weight is None
         return
     assert weight is not None
-    alpha2, snr = torch.sigmoid(lam), lam.exp()
-    eps_per_kind = {"eps": torch.ones_like(lam), "v": alpha2, "x": snr}[kind]  # |ε̂−ε|² over |error in kind|²
-    on_eps = weight(lam) / eps_per_kind
+    alpha, sigma, snr = torch.sigmoid(lam).sqrt(), torch.sigmoid(-lam).sqrt(), lam.exp()
+    # ε of an estimate is affine in it: |ε̂−ε| over |error in kind|
+    slope = {"eps": lam**0, "v": alpha, "x": alpha / sigma, "score": sigma, "flow": alpha / (alpha + sigma)}[
+        kind
+    ]
+    on_eps = weight(lam) / slope**2
     expected = (5 / snr).clamp(max=1.0) if weighting == "min-snr" else torch.sigmoid(2 - lam)
     torch.testing.assert_close(on_eps, expected)
 
