@@ -63,21 +63,10 @@ def overlapping(dtype: torch.dtype = torch.float32) -> GaussianMixture:
     Guidance has something to destroy here: a mode of class 0 that lies among class 1's is the first to empty.
     """
     centres = [
-        [-1.6, 0.9],
-        [-1.1, -0.9],
-        [-0.2, 0.2],
-        [0.9, 1.3],
-        [1.6, -0.9],
-        [1.1, 0.6],
-        [0.25, -0.45],
-        [-0.8, -1.6],
-    ]
-    spreads = [
-        (0.35, 0.18, 0.5),
-        (0.25, 0.25, 0.0),
-        (0.40, 0.15, -0.7),
-        (0.20, 0.30, 0.3),
-    ] * 2  # two axes, an angle
+        [-1.6, 0.9], [-1.1, -0.9], [-0.2, 0.2], [0.9, 1.3], [1.6, -0.9], [1.1, 0.6], [0.25, -0.45], [-0.8, -1.6],
+    ]  # fmt: skip
+    # two axes, an angle
+    spreads = [(0.35, 0.18, 0.5), (0.25, 0.25, 0.0), (0.40, 0.15, -0.7), (0.20, 0.30, 0.3)] * 2
     weights = [0.3, 0.3, 0.25, 0.15, 0.35, 0.3, 0.2, 0.15]
     covs = []
     for long, short, angle in spreads:

@@ -220,17 +220,17 @@ class NoisyClassifier(_Classifies, _Noised):
         return self._cross_entropy(net(diffuse(x, lam, generator=generator), lam), y)
 
     def report(self, net: nn.Module, device: torch.device) -> dict[str, float]:
-        figures: dict[str, float] = {}
-        for level in (0.0, 4.0, 8.0):
-            noise = Generator(device).manual_seed(0)
+        def logits(level: float, noise: Generator, x: Tensor) -> Tensor:
+            lam = torch.full((len(x),), level, device=x.device)
+            return net(diffuse(x, lam, generator=noise), lam)
 
-            def logits(x: Tensor, level: float = level, noise: Generator = noise) -> Tensor:
-                lam = torch.full((len(x),), level, device=x.device)
-                return net(diffuse(x, lam, generator=noise), lam)
-
-            found = self._accuracy(logits, device)
-            figures |= {f"{name}_at_logsnr_{level:g}": figure for name, figure in found.items()}
-        return figures
+        return {
+            f"{name}_at_logsnr_{level:g}": share
+            for level in (0.0, 4.0, 8.0)
+            for name, share in self._accuracy(
+                partial(logits, level, Generator(device).manual_seed(0)), device
+            ).items()
+        }
 
 
 @dataclass(frozen=True)

@@ -267,17 +267,15 @@ class Trainer:
             begun, mark, mark_images = time.monotonic(), time.monotonic(), self.images
             before = self.seconds
             window = torch.zeros(3, dtype=torch.float64, device=self.device)  # Σ loss, Σ |gradient|, steps
-            next_save = (self.images // config.checkpoint_every + 1) * config.checkpoint_every
-            next_grid = (self.images // max(config.grid_every, 1) + 1) * config.grid_every
             while self.images < config.images:
                 loss, norm = self.update()
                 window += torch.stack([loss, norm, torch.ones_like(loss)])
                 self.seconds = before + time.monotonic() - begun
-                ended = self.images >= config.images
-                # on a GPU, and among several processes, looking costs a wait: every log_every steps only
+                due = self.step % config.log_every == 0 or self.images >= config.images
+                saves, shows = self._passed(config.checkpoint_every), self._passed(config.grid_every)
+                # on a GPU, and among several processes, looking costs a wait: not at every step
                 cheap = self.ranks.world == 1 and self.device.type == "cpu"
-                due = self.step % config.log_every == 0 or ended
-                if not (due or self.images >= next_save or cheap):
+                if not (due or saves or shows or cheap):
                     continue
                 stop = torch.tensor([float(bool(asked))], dtype=torch.float64, device=self.device)
                 total, grad, steps, stopping = self.ranks.sum(torch.cat([window, stop])).tolist()
@@ -292,17 +290,18 @@ class Trainer:
                     )  # fmt: skip
                     window.zero_()
                     mark, mark_images = now, self.images
-                if self.images >= next_save or stopping:
+                if saves or stopping:
                     path = self.save()
-                    next_save += config.checkpoint_every
                     journal.event(checkpoint=None if path is None else path.name, step=self.step)
                 if stopping:
                     raise Stopped(0)
-                if config.grid_every and self.images >= next_grid:
-                    next_grid += config.grid_every
-                    if first:
-                        self.grid(config.out / f"grid-{self.images:010d}.png")
+                if shows and first:
+                    self.grid(config.out / f"grid-{self.images:010d}.png")
             return self._finish(journal)
+
+    def _passed(self, every: int) -> bool:
+        """Whether the last step came to a multiple of so many images, or past it."""
+        return every > 0 and self.images // every > (self.images - self.config.batch) // every
 
     def update(self) -> tuple[Tensor, Tensor]:
         """One optimizer step; returns the mean loss on this rank and the gradient's norm, as 0-d float64."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -28,6 +29,11 @@ def test_each_image_is_a_window_of_its_mirrored_padding() -> None:
         assert len(places) == 1
         seen.add(places[0])
     assert len(seen) > 6
+
+
+def test_a_move_as_wide_as_the_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="shift: got 8 for images of 8 × 9, takes 0 … 7"):
+        augment(torch.zeros(1, 1, 8, 9), shift=8)
 
 
 def test_cutout_blanks_one_square() -> None:

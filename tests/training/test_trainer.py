@@ -14,20 +14,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
 from cfgtoy import artifacts
 from cfgtoy._ranks import Ranks
 from cfgtoy.datasets import digits
+from cfgtoy.nets.evaluator import Evaluator
 from cfgtoy.training import checkpoint, optimizers, trainer
-from cfgtoy.training.config import preset
+from cfgtoy.training.config import TrainConfig, preset
 
 _spec = importlib.util.spec_from_file_location("training_run", Path(__file__).with_name("run.py"))
 assert _spec is not None
@@ -90,6 +92,40 @@ def test_evaluator_is_the_extractor(tmp_path: Path) -> None:
     path = trainer.train(config)
     extractor = artifacts.load_evaluator(path)
     assert extractor.accuracy(digits.load("test")) > 0.9  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Negatives(TrainConfig):
+    """A kind of run that the package does not know: a classifier of negatives."""
+
+    network = Evaluator
+    role = "evaluator"
+
+    model: Literal["negatives"] = "negatives"
+    strength: float = 1.0
+
+    def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        return F.cross_entropy(net(-self.strength * x), y, reduction="none")
+
+
+def test_another_kind_of_run_is_one_class(tmp_path: Path) -> None:
+    few = {
+        "size": "digits",
+        "images": 32,
+        "batch": 16,
+        "device": "cpu",
+        "precision": "float32",
+        "progress": False,
+    }
+    config = TrainConfig(model="negatives", strength=0.5, out=tmp_path, **few)
+    assert isinstance(config, Negatives)
+    said = artifacts.load(trainer.train(config, data())).meta
+    assert (said["role"], said["net"]["class"]) == ("evaluator", "Evaluator")
+    assert TrainConfig.from_json(said["made_by"]["config"]) == replace(
+        config, out=TrainConfig.out, progress=True
+    )
+    with pytest.raises(ValueError, match="strength: got 1, takes nothing in a run of model='unet'"):
+        TrainConfig(strength=1)
 
 
 @pytest.mark.parametrize("kind", ["eps", "x", "v", "score", "flow"])
