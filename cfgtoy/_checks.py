@@ -108,14 +108,14 @@ def broadcastable(first: str, a: Sequence[int], second: str, b: Sequence[int]) -
         ) from None
 
 
-def rising(name: str, grid: object, *, noise: bool = False) -> Tensor:
-    """Return ``grid`` if it is a finite, strictly rising one-dimensional tensor; ``noise`` lets it start at −∞."""
+def rising(name: str, grid: object) -> Tensor:
+    """Return ``grid`` if it is a strictly rising one-dimensional tensor, finite but for a first level of −∞."""
     checked = tensor(name, grid)
-    finite(name, checked[1:] if noise and checked.ndim == 1 and (checked[:1] == -math.inf).any() else checked)
     if checked.ndim != 1 or len(checked) < 1:
         raise ValueError(
             f"{name}: got shape {tuple(checked.shape)}, takes a one-dimensional grid of log-SNRs"
         )
+    finite(name, checked[1:] if checked[0].item() == -math.inf else checked)
     if len(checked) > 1 and not bool((checked.diff() > 0).all()):
         raise ValueError(f"{name}: got a grid that does not rise, takes λ_1 < λ_2 < … < λ_T (noise to data)")
     return checked

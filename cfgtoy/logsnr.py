@@ -105,9 +105,8 @@ def log1mexp(x: Tensor) -> Tensor:
     Source: Mächler 2012, "Accurately computing log(1 − exp(−|a|))".
     """
     near_zero = x > -0.6931471805599453
-    safe = torch.where(
-        near_zero, torch.full_like(x, -1.0), x
-    )  # keeps the unused branch finite, gradients too
+    # Keeps the unused branch finite, gradients too.
+    safe = torch.where(near_zero, torch.full_like(x, -1.0), x)
     return torch.where(near_zero, torch.log(-torch.expm1(x)), torch.log1p(-torch.exp(safe)))
 
 

@@ -82,9 +82,10 @@ def transition(z: Tensor, lam_from: Tensor | float, lam_to: Tensor | float) -> t
 def _posterior(z: Tensor, x: Tensor, lam: Tensor, lam_next: Tensor) -> tuple[Tensor, Tensor]:
     """Unchecked :func:`posterior`, with the *logarithm* of the variance."""
     keep_log = lam - lam_next  # log of e^{λ−λ'} ≤ 0
-    log_alpha, _ = log_alpha_sigma(lam)
+    log_alpha, log_sigma = log_alpha_sigma(lam)
     log_alpha_next, log_sigma_next = log_alpha_sigma(lam_next)
-    from_z = (keep_log + log_alpha_next - log_alpha).exp()
+    # e^{λ−λ'} α'/α = (α/α')(σ'/σ)², which is 0 and not 0/0 at λ = −∞.
+    from_z = (log_alpha - log_alpha_next + 2 * (log_sigma_next - log_sigma)).exp()
     from_x = -torch.expm1(keep_log) * log_alpha_next.exp()
     return per_sample(from_z, z) * z + per_sample(from_x, z) * x, log1mexp(keep_log) + 2 * log_sigma_next
 

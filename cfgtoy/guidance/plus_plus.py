@@ -39,10 +39,10 @@ def cfg_plus_plus(
     if scale is not None and w is not None:
         raise ValueError(f"w: got {w!r} with scale = {scale!r}, takes one of the two, w = scale − 1")
     share = _checks.number("scale", scale) if w is None else 1 + _checks.number("w", w)
-    grid = _checks.rising("grid", grid, noise=True)
+    grid = _checks.rising("grid", grid)
 
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        lam = as_logsnr("logsnr", logsnr, z, noise=True)
+        lam = as_logsnr("logsnr", logsnr, z)
         levels = grid.to(lam)
         at = (lam[..., None] - levels).abs().argmin(-1)  # the nearest level, () or (b,)
         if not bool(torch.isclose(levels[at], lam, rtol=1e-5, atol=1e-5).all()):

@@ -37,8 +37,8 @@ export function advance(step, sampler, here, there, c, w, w1, z, i, n1, n2, out)
     z[i + 1] = keep * y + turn * out[1] + spread * n2;
     return;
   }
-  // Heun: the ODE is dz̄/ds = ε in z̄ = z/α, s = σ/α. After the Euler step, the mean of ε at both ends takes ε's place.
-  const half = -0.5 * there.sigma * Math.expm1((there.lam - here.lam) / 2); // half of σ' − α'σ/α
+  // Heun: dz = x dα + ε dσ. After the Euler step, the means of x and ε at both ends take their places.
+  const half = 0.5 * here.sigma * Math.expm1((here.lam - there.lam) / 2); // half of ασ'/α' − σ
   const ex = here.sigma * x + here.alpha * out[0], ey = here.sigma * y + here.alpha * out[1];
   const px = keep * x + turn * out[0], py = keep * y + turn * out[1];
   there.v(px, py, c, w1, out);

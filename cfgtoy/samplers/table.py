@@ -1,0 +1,178 @@
+"""The table of samplers, and :func:`sample`, which runs any of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from .. import _checks
+from ..prediction import Denoiser
+from ..schedules import RectifiedFlow, Schedule
+from .ode import ddim, dpmpp_2m, heun
+from .sde import ancestral
+from .state import Noise, State, initial_noise, source
+
+__all__ = ["SAMPLERS", "Method", "Sampler", "sample", "trajectory"]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What there is to know of a sampler. One entry of :data:`SAMPLERS` makes it available everywhere.
+
+    Attributes:
+        name: what ``method=`` calls it.
+        run: ``run(denoiser, z, grid, y, ...)``, a generator of states; of ``v``, ``generator`` and ``noise`` it gets
+            those that its signature names.
+        order: of convergence (of the samples' moments, where it draws noise).
+        evaluations: of the denoiser, by the number of levels T.
+        stochastic: whether it draws noise on the way.
+        levels: the schedule, by its two ends, that spreads its levels where no grid is given.
+    """
+
+    name: str
+    run: Callable[..., Iterator[State]]
+    order: int
+    evaluations: Callable[[int], int]
+    stochastic: bool = False
+    levels: Callable[[float, float], Schedule] = RectifiedFlow
+
+    def grid(
+        self,
+        steps: int,
+        *,
+        within: Schedule | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Rising levels that suit this sampler, (steps,): from −10 to 12, or as much of that as ``within`` covers.
+
+        Raises:
+            ValueError: ``steps`` is not a positive integer.
+        """
+        lo, hi = (-10.0, 12.0) if within is None else (max(-10.0, within.lo), min(12.0, within.hi))
+        return self.levels(lo, hi).grid(steps, device=device, dtype=dtype)
+
+
+SAMPLERS: dict[str, Sampler] = {
+    sampler.name: sampler
+    for sampler in (
+        Sampler("ancestral", ancestral, order=1, evaluations=lambda t: t, stochastic=True),
+        Sampler("ddim", ddim, order=1, evaluations=lambda t: t),
+        Sampler("heun", heun, order=2, evaluations=lambda t: 2 * t - 1),
+        Sampler("dpm++2m", dpmpp_2m, order=2, evaluations=lambda t: t),
+    )
+}
+"""The samplers by name. Even steps in t of the straight path suit all four: of the schedules here they had the smallest
+errors over the gallery, guided and not, from 8 levels to 80."""
+
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Literal[tuple(SAMPLERS)]
+
+
+def _named(method: str) -> Sampler:
+    if method not in SAMPLERS:
+        raise ValueError(f"method: got {method!r}, takes one of {', '.join(map(repr, SAMPLERS))}")
+    return SAMPLERS[method]
+
+
+def trajectory(
+    denoiser: Denoiser,
+    z: Tensor,
+    grid: Tensor,
+    y: Tensor | int | None = None,
+    *,
+    method: Method = "ancestral",
+    v: float = 0.3,
+    generator: Generator | None = None,
+    noise: Noise | None = None,
+) -> Iterator[State]:
+    """The states of the sampler called ``method``; ``v``, ``generator`` and ``noise`` matter to those that draw noise.
+
+    Raises:
+        ValueError: unknown ``method``, or as in :func:`ancestral`.
+    """
+    run = _named(method).run
+    source(generator, noise)
+    given = {"v": _checks.unit_interval("v", v), "generator": generator, "noise": noise}
+    takes = inspect.signature(run).parameters
+    return run(denoiser, z, grid, y, **{name: value for name, value in given.items() if name in takes})
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    y: Tensor | int | None = None,
+    *,
+    shape: Sequence[int],
+    grid: Tensor | None = None,
+    steps: int | None = None,
+    method: Method = "ancestral",
+    v: float = 0.3,
+    generator: Generator | None = None,
+    noise: Noise | None = None,
+    z: Tensor | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Draw samples: run a sampler from noise to the end and return x, (b, \\*d).
+
+    Args:
+        denoiser: any denoiser, guided or not.
+        y: classes, (b,) int64, one int for all, or None.
+        shape: of the result, (b, \\*d), the batch included.
+        grid: rising levels, (T,); its dtype and device are the result's. See ``Schedule.grid``. When absent, one that
+            suits the method, :meth:`Sampler.grid`, within ``denoiser.schedule`` if it has one; in z's dtype or float32,
+            and where z, the generator or ``y`` is.
+        steps: T when there is no ``grid``; 64 by default.
+        method: a name in :data:`SAMPLERS`: ``"ancestral"``, ``"ddim"``, ``"heun"`` or ``"dpm++2m"``.
+        v: of the ancestral sampler, in [0, 1].
+        generator: source of all randomness; the same seed gives the same samples.
+        noise: another source of it, instead of the generator; see :data:`Noise`.
+        z: the starting noise, (b, \\*d); drawn when absent.
+        progress: show a tqdm bar.
+
+    Raises:
+        ValueError: unknown ``method``, ``steps`` beside a grid, a shape that does not match ``y`` or ``z``, or as in
+            :func:`ancestral`.
+
+    Source: Ho & Salimans 2022, Algorithm 2.
+    """
+    sampler = _named(method)
+    shape = tuple(shape) if isinstance(shape, Iterable) else ()
+    if len(shape) < 1 or any(not isinstance(n, int) or n < 1 for n in shape):
+        raise ValueError(f"shape: got {shape}, takes positive integers (b, *d), the batch first")
+    if isinstance(y, Tensor) and y.ndim == 1 and len(y) != shape[0]:
+        raise ValueError(
+            f"shape: got {shape} for {len(y)} classes in y, takes ({len(y)}, *d), the batch first"
+        )
+    if z is not None and tuple(_checks.tensor("z", z).shape) != shape:
+        raise ValueError(f"z: got shape {tuple(z.shape)}, takes shape = {shape}")
+    if grid is None:
+        grid = sampler.grid(
+            64 if steps is None else steps,
+            within=getattr(denoiser, "schedule", None),
+            device=next((at.device for at in (z, generator, y) if isinstance(at, Tensor | Generator)), None),
+            dtype=torch.float32 if z is None else z.dtype,
+        )
+    elif steps is not None:
+        raise ValueError(f"steps: got {steps!r} beside a grid, takes one of the two")
+    grid = _checks.rising("grid", grid)
+    if z is None and noise is None:
+        z = initial_noise(shape, generator, grid.device, grid.dtype)
+    elif z is None:
+        z = source(generator, noise)(grid.new_empty(shape), 0)
+    states: Iterable[State] = trajectory(
+        denoiser, z, grid, y, method=method, v=v, generator=generator, noise=noise
+    )
+    if progress:
+        from tqdm.auto import tqdm
+
+        states = tqdm(states, total=len(grid) + 1, desc=method, leave=False)
+    return deque(states, maxlen=1).pop().z
