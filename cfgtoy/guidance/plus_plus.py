@@ -42,7 +42,7 @@ def cfg_plus_plus(
     grid = _checks.rising("grid", grid)
 
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        lam = as_logsnr("logsnr", logsnr, z)
+        lam = as_logsnr("logsnr", logsnr, z, noise=True)
         levels = grid.to(lam)
         at = (lam[..., None] - levels).abs().argmin(-1)  # the nearest level, () or (b,)
         if not bool(torch.isclose(levels[at], lam, rtol=1e-5, atol=1e-5).all()):

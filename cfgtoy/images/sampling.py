@@ -400,5 +400,6 @@ def draws(
     if progress:
         from tqdm.auto import tqdm
 
-        numbers = tqdm(numbers, desc=f"w = {w:g}", unit="batch", leave=False)
+        # None: no bar where nobody watches
+        numbers = tqdm(numbers, desc=f"w = {w:g}", unit="batch", leave=False, disable=None)
     return map(drawn, numbers)
