@@ -128,7 +128,7 @@ def _squared(points: Tensor, centres: Tensor, origin: Tensor, dtype: torch.dtype
     """
     if dtype is None:
         mode = "donot_use_mm_for_euclid_dist"
-        return torch.cdist(points.double(), centres.double(), compute_mode=mode).square_()
+        return torch.cdist(points.to(centres), centres, compute_mode=mode).square_()
     p, c = (x.to(dtype) - origin.to(dtype) for x in (points, centres))
     return torch.addmm(c.square().sum(1), p, c.T, alpha=-2).add_(p.square().sum(1, keepdim=True))
 
@@ -136,8 +136,8 @@ def _squared(points: Tensor, centres: Tensor, origin: Tensor, dtype: torch.dtype
 class Manifold:
     """The union of balls around samples or features that each reach their k-th nearest neighbour.
 
-    Distances are products of matrices. Balls so small that rounding would show in them, as in tight clusters far apart,
-    are measured again in float64, and by differences where that is not enough.
+    Distances of features are products of matrices. Balls so small that rounding would show in them, as in tight
+    clusters far apart, are measured again in float64, and by differences where that is not enough.
 
     Args:
         features: (n, d), n > k.
@@ -165,7 +165,9 @@ class Manifold:
         self._parts: list[tuple[torch.dtype | None, Tensor]] = []  # how balls were measured, and which ones
         norms = (f - self.origin).square().sum(1)  # (n,)
         left = torch.arange(len(f), device=f.device)
-        for dtype in (*dict.fromkeys((f.dtype, torch.float64)), None):
+        # for short vectors differences are as quick
+        products = dict.fromkeys((f.dtype, torch.float64)) if f.shape[1] > 16 else ()
+        for dtype in (*products, None):
             slabs = (_squared(rows, f, self.origin, dtype) for rows in f[left].split(chunk))
             # the nearest of the k + 1 is the vector itself
             nearest = [slab.topk(k + 1, largest=False).values[:, -1] for slab in slabs]
