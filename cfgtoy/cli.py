@@ -22,6 +22,7 @@ from torch import Tensor
 
 from . import _checks, _files, datasets, images
 from ._ranks import pick_device
+from .classifiers import ExactClassifier
 from .datasets.images import to_uint8
 from .guidance import RULES, Rule
 from .guidance import rule as make_rule
@@ -226,11 +227,14 @@ def _sample(args: Sequence[str]) -> None:
         raise ValueError("w: got no weights, takes at least one")
     device = pick_device(request.device)
     mixture = MIXTURES[request.model]() if request.model in MIXTURES else None
-    settings = Settings.load(mixture or request.model, request.sampling, device)
-    if mixture is not None:
-        _sample_points(request, settings, mixture)
-    else:
-        _sample_images(request, settings)
+    if mixture is None:
+        _sample_images(request, Settings.load(request.model, request.sampling, device))
+        return
+    # A worse model of a mixture: each component twice as wide.
+    wide = GaussianMixture(mixture.means, 2 * mixture.covs, mixture.weights, mixture.labels)
+    exact = ExactClassifier(mixture)
+    settings = Settings.load(mixture, request.sampling, "cpu", classifier=exact, bad=wide)
+    _sample_points(request, settings, mixture)
 
 
 def _chosen(names: Sequence[str], known: Sequence[str]) -> dict[str, int]:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from .. import _checks, artifacts, samplers, schedules
-from ..classifiers import ExactClassifier
 from ..guidance import Rule
 from ..guidance import rule as make_rule
 from ..mixture import GaussianMixture
@@ -182,6 +181,7 @@ class Settings:
         device: torch.device | str | None = None,
         *,
         shape: tuple[int, ...] | None = None,
+        **parts: Any,
     ) -> Settings:
         """Make ready what ``how`` needs. A denoiser that is handed in stays as and where it is.
 
@@ -190,6 +190,8 @@ class Settings:
             how: the options.
             device: where to work; by default where the denoiser is, and the CPU for weights.
             shape: of one sample, for a denoiser that does not say.
+            parts: ``classifier``, ``bad``, for a rule that needs them; by default by the name that the rule holds, or
+                those shipped for the model's dataset.
 
         Raises:
             ValueError, FileNotFoundError: as :func:`cfgtoy.artifacts.load_denoiser`; and for options that this
@@ -211,7 +213,8 @@ class Settings:
         if classes is None and isinstance(number := getattr(model, "num_classes", None), int):
             classes = tuple(map(str, range(number)))
         rule = make_rule(how.rule)
-        parts = {part: _part(part, rule, model, place) for part in sorted(rule.needs - {"grid"})}
+        needed = sorted(rule.needs - {"grid"})
+        parts = {part: parts.get(part) or _part(part, rule, model, place) for part in needed}
         known = getattr(parts.get("classifier"), "classes", classes)
         if known is not None and classes is not None and len(known) != len(classes):
             raise ValueError(f"classifier: got one of {len(known)} classes, takes {len(classes)}")
@@ -252,11 +255,6 @@ def _part(name: str, rule: Rule, model: Any, device: torch.device) -> Any:
     while holder is not None and name not in holder.options:
         holder = holder.of
     given = holder.options[name] if holder is not None else None
-    if isinstance(model, GaussianMixture) and given is None:
-        if name == "classifier":
-            return ExactClassifier(model)
-        # A worse model of the same: each component twice as wide.
-        return GaussianMixture(model.means, 2 * model.covs, model.weights, model.labels)
     dataset = getattr(model, "meta", {}).get("dataset")
     kind = {"classifier": "noisy-classifier", "bad": "weak"}[name]
     if given is None and (dataset is None or f"{dataset}-{kind}" not in artifacts.manifest()):

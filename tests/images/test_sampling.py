@@ -193,10 +193,12 @@ def test_parts_come_by_name_or_with_the_model(tmp_path):
     # The parts of a rule inside another one are found too.
     inside = sample(model, y, rule="classifier", w=1.0, steps=3, interval=(-99.0, 99.0))
     assert torch.equal(shipped, inside)
-    # A mixture brings its own classifier, and at w = 0 with the exact one nothing changes but the price.
+    # With the exact classifier, guiding the model without its class gives that with it.
     mixture = three_gaussians()
-    exact = sample(mixture, y % 3, rule=guidance.rule("classifier", unconditional=True), w=0.0, steps=20)
-    torch.testing.assert_close(exact, sample(mixture, y % 3, steps=20), rtol=1e-3, atol=1e-3)
+    alone = Sampling(rule=guidance.rule("classifier", unconditional=True), steps=20)
+    ready = Settings.load(mixture, alone, classifier=ExactClassifier(mixture))
+    exact = sample(mixture, y % 3, steps=20)
+    torch.testing.assert_close(sample(ready, y % 3), exact, rtol=1e-3, atol=1e-3)
 
 
 def test_the_callers_model_stays_as_and_where_it_is():
