@@ -20,6 +20,7 @@ from cfgtoy.artifacts import ImageDenoiser
 from cfgtoy.datasets.images import to_uint8
 from cfgtoy.images import Sampling, Settings, draws
 from cfgtoy.nets.unet import UNet
+from cfgtoy.samplers import SAMPLERS
 from cfgtoy.training.config import preset
 
 
@@ -73,7 +74,7 @@ def main() -> None:
     net = settings.model.net
     while not isinstance(net, UNet):
         net = getattr(net, "_orig_mod", None) or net.net
-    evaluations = (2 * args.steps - 1 if args.sampler == "heun" else args.steps) * (1 if args.w == 0 else 2)
+    evaluations = SAMPLERS[args.sampler].evaluations(args.steps) * (1 if args.w == 0 else 2)
     work = flops(net) * evaluations * args.n / took
     rate = matmul_rate(device)
     found = {

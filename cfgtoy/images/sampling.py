@@ -53,7 +53,7 @@ class Sampling:
     rule: Rule | str | Mapping[str, Any] = "classifier-free"
     """The guidance rule: a name of guidance.RULES, a Rule with options, or its record."""
     sampler: samplers.Method = "dpm++2m"
-    """The sampler: by its name."""
+    """The sampler: a name of samplers.SAMPLERS."""
     steps: int = 20
     """Levels T of the grid. A guided step takes two evaluations of the network, heun twice that."""
     v: float = 0.3
@@ -79,7 +79,7 @@ class Sampling:
     def __post_init__(self) -> None:
         _checks.positive_int("steps", self.steps)
         _checks.unit_interval("v", self.v)
-        _known("sampler", self.sampler, get_args(samplers.Method))
+        _known("sampler", self.sampler, samplers.SAMPLERS)
         _known("levels", self.levels, get_args(Levels))
         _known("dtype", self.dtype, get_args(Arithmetic))
         chosen = make_rule(self.rule)
