@@ -186,6 +186,45 @@ def test_whole_runs(core: Any, method: str, between: tuple[float, float] | None)
     close(js, z, method, 1 + z.norm(dim=1, keepdim=True))
 
 
+@pytest.mark.parametrize("method", ["ancestral", "ddim", "heun"])
+@pytest.mark.parametrize("mixed", [False, True], ids=["class by class", "classes mixed"])
+def test_runs_as_the_explorers_make_them(core: Any, method: str, mixed: bool) -> None:
+    """Many particles on the noise that the explorers keep: none for the ODE, and read round and round in a long run."""
+    from cfgtoy import datasets
+
+    mix = datasets.overlapping(F64)
+    json = {name: getattr(mix, name).tolist() for name in ("means", "covs", "weights", "labels")}
+    n, steps = 300, 12
+    y = torch.arange(n) % 2 if mixed else torch.arange(n) * 2 // n
+    kept = 2 * n * 3 + 26  # noise for three steps, and a few particles more
+    js = core.run(
+        """const draw = (size, seed) => m.random.fillNormal(new Float64Array(size), seed), size = 2 * d.y.length;
+           const start = draw(size, 2), noise = d.method === "ancestral" ? draw(d.kept, 1) : new Float32Array(2);
+           const path = new Float32Array((d.steps + 1) * size);
+           const points = m.samplers.sample(new m.mixture.Mixture(d.mixture), {
+             classes: Int32Array.from(d.y), start, noise, v: 0.3, path, sampler: d.method,
+             grid: m.schedules.grid(m.schedules.uniform(), d.steps), weight: m.guidance.weightRule(2) });
+           return { points: [...points], start: [...start], noise: [...noise], path: [...path] };""",
+        mixture=json, y=y.tolist(), method=method, steps=steps, kept=kept,
+    )  # fmt: skip
+    noise = torch.tensor(js["noise"], dtype=F64)
+    z = torch.tensor(js["start"], dtype=F64).reshape(n, 2)
+
+    def handed(like: Tensor, step: int) -> Tensor:
+        at = (step - 1) * 2 * n + torch.arange(2 * n)
+        return noise[at % len(noise)].reshape(n, 2)
+
+    states = list(
+        samplers.trajectory(
+            guidance.classifier_free(mix, w=2.0), z, schedules.Uniform().grid(steps, dtype=F64), y,
+            method=method, noise=handed,
+        )
+    )  # fmt: skip
+    close(js["points"], states[-1].z, method, 1 + states[-1].z.norm(dim=1, keepdim=True))
+    path = torch.stack([state.z for state in states])
+    close(js["path"], path, f"{method}, on the way", 1 + path.norm(dim=2, keepdim=True))
+
+
 SCHEDULES = {
     "cosine": schedules.Cosine(), "uniform": schedules.Uniform(), "linear": schedules.LinearBeta(),
     "lognormal": schedules.LogNormal(),

@@ -49,6 +49,7 @@ export class Mixture {
     this.from = new Int32Array(this.classes + 1); // class c owns components from[c] … from[c + 1] − 1
     for (const { label } of this.components) this.from[label + 1]++;
     for (let c = 0; c < this.classes; c++) this.from[c + 1] += this.from[c];
+    this.logs = new Float64Array(this.size * BLOCK); // room for all levels
     this.prior = Array.from({ length: this.classes }, (_, c) =>
       this.components.filter((k) => k.label === c).reduce((sum, k) => sum + k.weight, 0));
   }
@@ -79,12 +80,16 @@ export class Mixture {
 }
 
 const STRIDE = 11; // numbers a component, in the order of the constructor below
+// Particles that are worked on together. Each loop over them has one component's numbers at hand; their own wait in arrays.
+const BLOCK = 128;
+const [TOP, SUM, MX, MY] = Array.from({ length: 4 }, () => new Float64Array(BLOCK));
+const OWN = new Float64Array(2 * BLOCK), POINT = new Float64Array(2);
 
 /**
  * A mixture at one noise level. λ is shared by all points, so all that depends on λ alone is worked out here, once;
- * a point then costs a dozen multiplications a component. With δ = z − αμ in the component's eigenbasis, variances s:
- *   log N = −½ Σ δ²/(α²s + σ²) + const           (the density)
- *   v̂     = −σμ + ασ(1 − s)/(α²s + σ²) δ          (E[αε − σx | z, component]: finite and exact at both ends of λ)
+ * a point then costs a dozen multiplications a component. With δ = z − αμ, and s the variances in the eigenbasis:
+ *   log N = −½ (a² + b²) + const, a = p·δx + q·δy and b = r·δy   (p, q, r: a triangular root of the precision)
+ *   v̂     = −σμ + Gδ, G of eigenvalues ασ(1 − s)/(α²s + σ²)      (E[αε − σx | z, component]: exact at both ends of λ)
  */
 export class Level {
   constructor(mixture, lam) {
@@ -94,10 +99,12 @@ export class Level {
     this.logs = new Float64Array(mixture.size);
     mixture.components.forEach(({ mean: [mx, my], axis: [ax, ay], variances, weight }, k) => {
       const [c1, c2] = variances.map((s) => alpha * alpha * s + sigma * sigma);
-      const [g1, g2] = variances.map((s, i) => (alpha * sigma * (1 - s)) / Math.sqrt(i ? c2 : c1));
+      const [g1, g2] = variances.map((s, i) => (alpha * sigma * (1 - s)) / (i ? c2 : c1));
+      const down = ax * ax * c2 + ay * ay * c1; // variance of y; that of x given y is c1·c2/down
+      const p = Math.sqrt(down / (c1 * c2)), q = (-ax * ay * (c1 - c2) / down) * p;
       const logConst = Math.log(weight) - LOG_2PI - 0.5 * (Math.log(c1) + Math.log(c2));
-      this.coef.set([alpha * mx, alpha * my, ax, ay, 1 / Math.sqrt(c1), 1 / Math.sqrt(c2), logConst,
-        -sigma * mx, -sigma * my, g1, g2], k * STRIDE);
+      this.coef.set([alpha * mx, alpha * my, p, q, 1 / Math.sqrt(down), logConst,
+        -sigma * mx, -sigma * my, ax * ax * g1 + ay * ay * g2, ax * ay * (g1 - g2), ay * ay * g1 + ax * ax * g2], k * STRIDE);
     });
   }
 
@@ -105,9 +112,8 @@ export class Level {
   componentLogs(x, y) {
     const { coef, logs } = this;
     for (let k = 0, o = 0; k < logs.length; k++, o += STRIDE) {
-      const dx = x - coef[o], dy = y - coef[o + 1], ax = coef[o + 2], ay = coef[o + 3];
-      const a = (ax * dx + ay * dy) * coef[o + 4], b = (ax * dy - ay * dx) * coef[o + 5];
-      logs[k] = coef[o + 6] - 0.5 * (a * a + b * b);
+      const dx = x - coef[o], dy = y - coef[o + 1], a = coef[o + 2] * dx + coef[o + 3] * dy, b = coef[o + 4] * dy;
+      logs[k] = coef[o + 5] - 0.5 * (a * a + b * b);
     }
     return logs;
   }
@@ -134,39 +140,74 @@ export class Level {
     return (1 + w) * own - w * logSumExp(logs) - Math.log(prior[c]);
   }
 
-  /**
-   * The guided prediction (1 + w) v(z, c) − w v(z), in v = αε − σx; c = −1 is no class. Writes out[0], out[1].
-   * One pass over the components gives both branches. This is the hot loop of every explorer.
-   */
+  /** The guided prediction (1 + w) v(z, c) − w v(z), in v = αε − σx; c = −1 is no class. Writes out[0], out[1]. */
   v(x, y, c, w, out) {
-    const { coef, logs } = this, { from } = this.mixture, size = logs.length;
-    const first = c < 0 ? 0 : from[c], end = c < 0 ? size : from[c + 1];
-    const plain = c < 0 || w === 0, start = plain ? first : 0, stop = plain ? end : size; // one branch only, or both
-    let top = -Infinity, ownTop = -Infinity;
-    for (let k = start, o = k * STRIDE; k < stop; k++, o += STRIDE) {
-      const dx = x - coef[o], dy = y - coef[o + 1], ax = coef[o + 2], ay = coef[o + 3];
-      const a = (ax * dx + ay * dy) * coef[o + 4], b = (ax * dy - ay * dx) * coef[o + 5];
-      const log = coef[o + 6] - 0.5 * (a * a + b * b);
-      logs[k] = log;
-      if (log > top) top = log;
-      if (k >= first && k < end && log > ownTop) ownTop = log;
+    POINT[0] = x;
+    POINT[1] = y;
+    this.vMany(POINT, 0, 1, c, w, out);
+  }
+
+  /** `v` of the particles z[2i], z[2i + 1] for i in from … to − 1, all of class c, into `out` at the same places. */
+  vMany(z, from, to, c, w, out) {
+    const { from: starts, size } = this.mixture, first = c < 0 ? 0 : starts[c], end = c < 0 ? size : starts[c + 1];
+    for (let at = from; at < to; at += BLOCK) {
+      const n = Math.min(BLOCK, to - at);
+      if (c < 0 || w === 0) { // one branch only
+        this.fillLogs(z, at, n, first, end);
+        this.meanV(z, at, n, first, end, out, 2 * at);
+        continue;
+      }
+      this.fillLogs(z, at, n, 0, size);
+      this.meanV(z, at, n, first, end, OWN, 0);
+      this.meanV(z, at, n, 0, size, out, 2 * at);
+      for (let i = 0, j = 2 * at; i < 2 * n; i++, j++) out[j] = OWN[i] + w * (OWN[i] - out[j]);
     }
-    let sum = 0, vx = 0, vy = 0, ownSum = 0, ownX = 0, ownY = 0;
-    for (let k = start, o = k * STRIDE; k < stop; k++, o += STRIDE) {
-      const own = k >= first && k < end;
-      const r = expNeg(top - logs[k]), q = own ? (top === ownTop ? r : expNeg(ownTop - logs[k])) : 0;
-      if (r + q === 0) continue;
-      const dx = x - coef[o], dy = y - coef[o + 1], ax = coef[o + 2], ay = coef[o + 3];
-      const a = (ax * dx + ay * dy) * coef[o + 4] * coef[o + 9], b = (ax * dy - ay * dx) * coef[o + 5] * coef[o + 10];
-      const kx = coef[o + 7] + ax * a - ay * b, ky = coef[o + 8] + ay * a + ax * b;
-      sum += r; vx += r * kx; vy += r * ky;
-      ownSum += q; ownX += q * kx; ownY += q * ky;
+  }
+
+  /** log(weight · N(z; component)) of the components start … stop − 1 for n particles. The hot loop of every explorer. */
+  fillLogs(z, at, n, start, stop) {
+    const { coef, mixture: { logs } } = this;
+    for (let k = start, o = k * STRIDE, l = k * BLOCK; k < stop; k++, o += STRIDE, l += BLOCK) {
+      const mx = coef[o], my = coef[o + 1], p = coef[o + 2], q = coef[o + 3], r = coef[o + 4], peak = coef[o + 5];
+      for (let i = 0, j = 2 * at; i < n; i++, j += 2) {
+        const dx = z[j] - mx, dy = z[j + 1] - my, a = p * dx + q * dy, b = r * dy;
+        logs[l + i] = peak - 0.5 * (a * a + b * b);
+      }
     }
-    out[0] = ownX / ownSum;
-    out[1] = ownY / ownSum;
-    if (plain) return;
-    out[0] += w * (out[0] - vx / sum);
-    out[1] += w * (out[1] - vy / sum);
+  }
+
+  /** The mean of the components' v, by their logs, for n particles: out[to], out[to + 1], …  And the second hot loop. */
+  meanV(z, at, n, start, stop, out, to) {
+    const { coef, mixture: { logs } } = this;
+    if (stop - start === 1) { // nothing to weigh
+      const o = start * STRIDE, mx = coef[o], my = coef[o + 1], vx = coef[o + 6], vy = coef[o + 7], gxx = coef[o + 8], gxy = coef[o + 9], gyy = coef[o + 10];
+      for (let i = 0, j = 2 * at, t = to; i < n; i++, j += 2, t += 2) {
+        const dx = z[j] - mx, dy = z[j + 1] - my;
+        out[t] = vx + gxx * dx + gxy * dy;
+        out[t + 1] = vy + gxy * dx + gyy * dy;
+      }
+      return;
+    }
+    TOP.fill(-Infinity);
+    SUM.fill(0);
+    MX.fill(0);
+    MY.fill(0);
+    for (let k = start, l = k * BLOCK; k < stop; k++, l += BLOCK)
+      for (let i = 0; i < n; i++) if (logs[l + i] > TOP[i]) TOP[i] = logs[l + i];
+    for (let k = start, o = k * STRIDE, l = k * BLOCK; k < stop; k++, o += STRIDE, l += BLOCK) {
+      const mx = coef[o], my = coef[o + 1], vx = coef[o + 6], vy = coef[o + 7], gxx = coef[o + 8], gxy = coef[o + 9], gyy = coef[o + 10];
+      for (let i = 0, j = 2 * at; i < n; i++, j += 2) {
+        const r = expNeg(TOP[i] - logs[l + i]), dx = z[j] - mx, dy = z[j + 1] - my;
+        SUM[i] += r;
+        MX[i] += r * (vx + gxx * dx + gxy * dy);
+        MY[i] += r * (vy + gxy * dx + gyy * dy);
+      }
+    }
+    for (let i = 0, j = to; i < n; i++, j += 2) {
+      const over = 1 / SUM[i];
+      out[j] = MX[i] * over;
+      out[j + 1] = MY[i] * over;
+    }
   }
 
   /** E[x|z] under the guided prediction: x = αz − σv. */

@@ -25,25 +25,34 @@ export function stepCoefficients(sampler, lam, next, noise) {
   return { keep: alpha1 * alpha + sigma1 * sigma, turn: sigma1 * alpha - alpha1 * sigma, spread: 0 };
 }
 
-/**
- * One step of one particle, from `here` to `there` (two Levels), in place at z[i], z[i + 1].
- * w: guidance weight at `here`; w1: at `there` (Heun looks there too); n1, n2: standard normals.
- */
+/** One step of one particle, in place at z[i], z[i + 1]; n1, n2: standard normals. The rest as for `move`. */
 export function advance(step, sampler, here, there, c, w, w1, z, i, n1, n2, out) {
-  const x = z[i], y = z[i + 1], { keep, turn, spread } = step;
-  here.v(x, y, c, w, out);
-  if (sampler !== "heun") {
-    z[i] = keep * x + turn * out[0] + spread * n1;
-    z[i + 1] = keep * y + turn * out[1] + spread * n2;
-    return;
+  move(step, sampler, here, there, c, w, w1, z.subarray(i, i + 2), 0, 1, [n1, n2], 0, out, new Float64Array(2));
+}
+
+/**
+ * One step of the particles from … to − 1, all of class c, from `here` to `there` (two Levels), in place in z.
+ * w: guidance weight at `here`; w1: at `there` (Heun looks there too); noise: their standard normals, from noise[at] on;
+ * v, v1: arrays of z's length to work in.
+ */
+function move(step, sampler, here, there, c, w, w1, z, from, to, noise, at, v, v1) {
+  const { keep, turn, spread } = step;
+  here.vMany(z, from, to, c, w, v);
+  if (spread) {
+    for (let i = 2 * from; i < 2 * to; i++) z[i] = keep * z[i] + turn * v[i] + spread * noise[at++];
+  } else if (sampler !== "heun") {
+    for (let i = 2 * from; i < 2 * to; i++) z[i] = keep * z[i] + turn * v[i];
+  } else {
+    // Heun: dz = x dα + ε dσ. After the Euler step, the means of x and ε at both ends take their places.
+    const half = 0.5 * here.sigma * Math.expm1((here.lam - there.lam) / 2); // half of ασ'/α' − σ
+    for (let i = 2 * from; i < 2 * to; i++) {
+      const eps = here.sigma * z[i] + here.alpha * v[i];
+      z[i] = keep * z[i] + turn * v[i];
+      v[i] = eps;
+    }
+    there.vMany(z, from, to, c, w1, v1);
+    for (let i = 2 * from; i < 2 * to; i++) z[i] += half * (there.sigma * z[i] + there.alpha * v1[i] - v[i]);
   }
-  // Heun: dz = x dα + ε dσ. After the Euler step, the means of x and ε at both ends take their places.
-  const half = 0.5 * here.sigma * Math.expm1((here.lam - there.lam) / 2); // half of ασ'/α' − σ
-  const ex = here.sigma * x + here.alpha * out[0], ey = here.sigma * y + here.alpha * out[1];
-  const px = keep * x + turn * out[0], py = keep * y + turn * out[1];
-  there.v(px, py, c, w1, out);
-  z[i] = px + half * (there.sigma * px + there.alpha * out[0] - ex);
-  z[i + 1] = py + half * (there.sigma * py + there.alpha * out[1] - ey);
 }
 
 /**
@@ -52,7 +61,10 @@ export function advance(step, sampler, here, there, c, w, w1, z, i, n1, n2, out)
  * path: optional Float32Array of (steps + 1)·2n that receives every state. Returns x̂ at the last level (Float64Array).
  */
 export function sample(mixture, { classes, start, grid, sampler, noise, v = 0.3, weight, path, tweak }) {
-  const z = Float64Array.from(start), out = new Float64Array(2), steps = grid.length, n = classes.length;
+  const z = Float64Array.from(start), v0 = new Float64Array(z.length), v1 = new Float64Array(z.length);
+  const steps = grid.length, n = classes.length;
+  const runs = [0]; // where a run of particles of one class begins; many short ones cost time
+  for (let i = 1; i <= n; i++) if (i === n || classes[i] !== classes[i - 1]) runs.push(i);
   let there = mixture.at(grid[0]), here;
   path?.set(z, 0);
   for (let s = 0; s + 1 < steps; s++) {
@@ -60,19 +72,18 @@ export function sample(mixture, { classes, start, grid, sampler, noise, v = 0.3,
     there = mixture.at(grid[s + 1]);
     const step = stepCoefficients(sampler, here.lam, there.lam, v), w = weight(here.lam), w1 = weight(there.lam);
     tweak?.(step, here);
-    const shift = (s * 2 * n) % noise.length, wrap = noise.length - shift;
-    for (let i = 0; i < 2 * n; i += 2) {
-      const j = i < wrap ? shift + i : i - wrap;
-      advance(step, sampler, here, there, classes[i >> 1], w, w1, z, i, noise[j], noise[j + 1], out);
-    }
+    let at = (s * 2 * n) % noise.length;
+    for (let r = 0; r + 1 < runs.length; r++)
+      for (let from = runs[r], to; from < runs[r + 1]; from = to) {
+        to = step.spread ? Math.min(runs[r + 1], from + (noise.length - at) / 2) : runs[r + 1];
+        move(step, sampler, here, there, classes[from], w, w1, z, from, to, noise, at, v0, v1);
+        at = (at + 2 * (to - from)) % noise.length;
+      }
     path?.set(z, (s + 1) * 2 * n);
   }
-  const w = weight(there.lam);
-  for (let i = 0; i < 2 * n; i += 2) {
-    there.x(z[i], z[i + 1], classes[i >> 1], w, out);
-    z[i] = out[0];
-    z[i + 1] = out[1];
-  }
+  const w = weight(there.lam), { alpha, sigma } = there;
+  for (let r = 0; r + 1 < runs.length; r++) there.vMany(z, runs[r], runs[r + 1], classes[runs[r]], w, v0);
+  for (let i = 0; i < 2 * n; i++) z[i] = alpha * z[i] - sigma * v0[i];
   path?.set(z, steps * 2 * n);
   return z;
 }
