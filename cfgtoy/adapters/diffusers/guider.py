@@ -1,0 +1,171 @@
+"""A guidance rule of this package as a guider of diffusers, which its Modular pipelines take as a component."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor, nn
+
+from ... import _checks, guidance
+from ...logsnr import log_alpha_sigma, per_sample
+from ...prediction import Prediction
+from .levels import Levels, grid_from
+
+try:
+    from diffusers.guiders import BaseGuidance
+    from diffusers.guiders.guider_utils import GuiderOutput
+except ImportError:
+    raise ImportError(
+        f"Guider needs diffusers.guiders, which diffusers {diffusers.__version__} does not have: "
+        "pip install 'cfgtoy[diffusers]'"
+    ) from None
+
+__all__ = ["Guider"]
+
+_ASKED = 2**62  # stands for the prompt where rules speak of classes; whatever else they ask for is the negative one
+_OTHER_MODELS = {"auto", "classifier"}
+_LEVELS = {"interval", "cfg-plus-plus"}
+
+
+class Guider(BaseGuidance):
+    """A rule of :data:`cfgtoy.guidance.RULES` with its weight, as a component ``guider`` of a Modular pipeline.
+
+    ::
+
+        pipe.update_components(guider=Guider(rule("apg", eta=0.2), w=6.5, scheduler=pipe.scheduler))
+
+    The weight is the paper's: diffusers' ``guidance_scale`` is s = 1 + w, so its 7.5 is w = 6.5 here. The negative
+    prompt, where there is one, takes the place of ∅ in every rule.
+
+    Args:
+        rule: a name, a :class:`~cfgtoy.guidance.Rule`, or one as JSON. Not ``auto`` and ``classifier``, which ask
+            another model.
+        w: guidance weight; 0 no guidance, −1 the negative prompt alone.
+        scheduler: the pipeline's. With it the rule sees x̂, ε̂ and λ, as everywhere in this package. Without, it works
+            on the numbers that the model puts out, as diffusers' own guiders do: for ``classifier-free`` and
+            ``negative`` the same thing, as they take a mean; for the others not.
+        start, stop: guide from this to that fraction of the steps; the conditional prediction elsewhere.
+        enabled: False turns guidance off.
+
+    Raises:
+        ValueError: a rule that is not known or asks another model, one that needs λ without a scheduler, ``w`` not
+            finite, or fractions out of order.
+
+    Source: diffusers, ``guiders``; the rule's own.
+    """
+
+    _input_predictions = ["pred_cond", "pred_uncond"]  # noqa: RUF012  (the base class has it so)
+
+    def __init__(
+        self,
+        rule: str | guidance.Rule | Mapping[str, Any] = "classifier-free",
+        w: float = 0.0,
+        scheduler: Any = None,
+        start: float = 0.0,
+        stop: float = 1.0,
+        enabled: bool = True,
+    ) -> None:
+        super().__init__(start, stop, enabled)
+        self.rule = guidance.rule(rule)
+        self.w = _checks.number("w", w)
+        if isinstance(scheduler, Mapping):  # from a saved configuration
+            scheduler = getattr(diffusers, scheduler["_class_name"]).from_config(scheduler)
+        names = _names(self.rule)
+        if names & _OTHER_MODELS:
+            raise ValueError(
+                f"rule: got {self.rule.name!r}, takes a rule of the two answers that a guider is given: not "
+                "'auto' or 'classifier'"
+            )
+        if scheduler is None and names & _LEVELS:
+            raise ValueError(f"scheduler: got None, takes the pipeline's scheduler: {self.rule.name!r} needs λ")
+        self._scheduler = scheduler
+        self._levels = None if scheduler is None else Levels(scheduler)
+        self._model_input: Tensor | None = None
+        self._hook: Any = None
+        kept = None if scheduler is None else {**scheduler.config, "_class_name": type(scheduler).__name__}
+        self.register_to_config(
+            rule=self.rule.to_json(), w=self.w, scheduler=kept, start=start, stop=stop, enabled=enabled
+        )
+
+    # -- what a denoising loop of diffusers calls ------------------------------------------------------------------
+
+    @property
+    def num_conditions(self) -> int:
+        """How many answers of the model a step needs: 2, or 1 where guidance is off."""
+        return 2 if self._guides() else 1
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the model is being asked for the prompt, not for the negative one."""
+        return self._count_prepared == 1
+
+    def prepare_inputs(self, data: dict[str, Any]) -> list[Any]:
+        """One batch of model inputs a condition; an entry of ``data`` is (conditional, unconditional), or for both."""
+        which = enumerate(self._input_predictions[: self.num_conditions])
+        return [self._prepare_batch(data, i, name) for i, name in which]
+
+    def prepare_inputs_from_block_state(self, data: Any, input_fields: dict[str, Any]) -> list[Any]:
+        """The same, from fields of a block state."""
+        which = enumerate(self._input_predictions[: self.num_conditions])
+        return [self._prepare_batch_from_block_state(input_fields, data, i, name) for i, name in which]
+
+    def prepare_models(self, denoiser: nn.Module) -> None:
+        """Before each call of the model: look at what it is called with, for the rule needs z."""
+        super().prepare_models(denoiser)
+        if self._levels is not None:
+            self._hook = denoiser.register_forward_pre_hook(self._look, with_kwargs=True)
+
+    def cleanup_models(self, denoiser: nn.Module) -> None:
+        """After each call of the model."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def forward(self, pred_cond: Tensor, pred_uncond: Tensor | None = None) -> GuiderOutput:
+        """The guided prediction in ``pred``, of the shape and meaning of the model's own."""
+        pred = pred_cond
+        if self._guides() and pred_uncond is not None:
+            pred = self._guided(pred_cond, pred_uncond)
+        return GuiderOutput(pred=pred, pred_cond=pred_cond, pred_uncond=pred_uncond)
+
+    # -- the rule ----------------------------------------------------------------------------------------------------
+
+    def _guides(self) -> bool:
+        steps = self._num_inference_steps
+        first, last = (int(share * steps) if steps else share for share in (self._start, self._stop))
+        in_range = not steps or first <= self._step < last
+        return self._enabled and in_range and not (self.w == 0 and self.rule.conditional_at_zero)
+
+    def _look(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._model_input = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
+
+    def _guided(self, cond: Tensor, uncond: Tensor) -> Tensor:
+        dtype = torch.float64 if cond.dtype == torch.float64 else torch.float32
+        answers = torch.stack([uncond, cond]).to(dtype)  # (2, b, *d)
+        z, lam, kind, parts = torch.zeros_like(answers[0]), answers.new_zeros(()), "x", {}
+        if self._levels is not None:
+            if self._model_input is None:
+                raise ValueError("scheduler: got one, but prepare_models(model) was not called before the model was")
+            z, kind = self._model_input.to(dtype), self._levels.kind
+            lam = self._levels.logsnr(torch.as_tensor(self._timestep)).to(answers)
+            if self._levels.flow:
+                log_alpha, log_sigma = log_alpha_sigma(lam)
+                z = z * per_sample(log_alpha.exp() + log_sigma.exp(), z)
+            parts["grid"] = grid_from(self._scheduler, dtype=dtype).to(z.device)
+
+        def answered(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+            asked = torch.zeros(len(z), dtype=torch.int64, device=z.device) if y is None else (y == _ASKED).long()
+            sample = torch.arange(len(z), device=z.device) % answers.shape[1]  # rules may ask for both in one batch
+            return Prediction(z, logsnr, answers[asked, sample], kind)
+
+        y = torch.full((len(z),), _ASKED, device=z.device)
+        return self.rule(answered, w=self.w, **parts)(z, lam, y).as_kind(kind).to(cond.dtype)
+
+
+def _names(rule: guidance.Rule) -> set[str]:
+    """The rule's name and that of the rule it wraps, if it does."""
+    inner = rule.options.get("of")
+    return {rule.name} | (set() if inner is None else _names(guidance.rule(inner)))

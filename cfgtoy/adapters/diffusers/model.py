@@ -1,0 +1,157 @@
+"""A denoiser of this package as a model of diffusers, for its unconditional pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from torch import Tensor
+
+from ... import nets
+from ...logsnr import log_alpha_sigma, per_sample
+from ...prediction import Denoiser, NetDenoiser
+from .levels import Levels
+
+__all__ = ["DenoiserModel", "to_diffusers"]
+
+
+class DenoiserModel(ModelMixin, ConfigMixin):
+    """What :func:`to_diffusers` returns: a denoiser with its class, called as ``model(sample, timestep)``.
+
+    The arguments are what ``config.json`` holds; ``DenoiserModel.from_pretrained(folder)`` and, once this module is
+    imported, ``DDPMPipeline.from_pretrained(folder)`` read them back.
+
+    Args:
+        net: the class of the network in :mod:`cfgtoy.nets`; None for a denoiser that is none, which cannot be saved.
+        size: the network's arguments.
+        kind: what the network estimates.
+        y: the class asked for, one or one a sample; None for ∅.
+        scheduler: the configuration of the scheduler whose timesteps the model is called with.
+        in_channels, sample_size: of a sample, (in_channels, *sample_size).
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        net: str | None = None,
+        size: Mapping[str, Any] | None = None,
+        kind: str = "eps",
+        y: int | Sequence[int] | None = None,
+        scheduler: Mapping[str, Any] | None = None,
+        in_channels: int | None = None,
+        sample_size: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if scheduler is None:
+            raise ValueError("scheduler: got None, takes the configuration of a scheduler")
+        self._levels = Levels(getattr(diffusers, scheduler["_class_name"]).from_config(scheduler))
+        self.register_buffer("_no_weights", torch.zeros(()), persistent=False)  # has a dtype where there is no net
+        if net is not None:
+            self.net = getattr(nets, net)(**(size or {}))
+            self._denoiser: Denoiser = NetDenoiser(self.net, kind)  # type: ignore[arg-type]
+
+    def forward(self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True) -> Any:
+        """What the scheduler's prediction type asks for at ``sample`` (b, c, h, w), of its shape.
+
+        A sample of points (b, d) in d channels of one pixel is fine too.
+        """
+        lam = self._levels.logsnr(torch.as_tensor(timestep, device=sample.device)).to(sample)
+        z = sample.flatten(1) if self.config.sample_size == [1, 1] else sample
+        if self._levels.flow:
+            log_alpha, log_sigma = log_alpha_sigma(lam)
+            z = z * per_sample(log_alpha.exp() + log_sigma.exp(), z)
+        y = None if self.config.y is None else torch.as_tensor(self.config.y, device=z.device).expand(len(z))
+        with torch.no_grad():
+            out = self._denoiser(z, lam, y).as_kind(self._levels.kind).to(sample.dtype).reshape(sample.shape)
+        return UNet2DOutput(sample=out) if return_dict else (out,)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Write ``config.json`` and the weights.
+
+        Raises:
+            ValueError: the denoiser is not one of this package's networks.
+        """
+        if self.config.net is None:
+            raise ValueError(
+                "denoiser: got a function, which has no file to go to; save_pretrained takes a NetDenoiser around a "
+                "network of cfgtoy.nets"
+            )
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+
+def to_diffusers(
+    denoiser: Denoiser,
+    scheduler: Any,
+    y: Tensor | Sequence[int] | int | None = None,
+    *,
+    shape: Sequence[int] | None = None,
+) -> DenoiserModel:
+    """A denoiser, guided or not, as a model for diffusers' unconditional pipelines and for its schedulers' loops.
+
+    ::
+
+        model = to_diffusers(guidance.classifier_free(denoiser, w=2.0), scheduler, y=3)  # diffusers' scale 3: s = 1 + w
+        images = DDPMPipeline(unet=model, scheduler=scheduler)(batch_size=4, num_inference_steps=50).images
+
+    The model answers what ``scheduler.config.prediction_type`` asks for, at the timesteps of that scheduler's training.
+    It has no gradients. diffusers clips images to [−1, 1] at the end, and some schedulers in each step
+    (``clip_sample``).
+
+    Args:
+        denoiser: any denoiser. A :class:`~cfgtoy.NetDenoiser` around one of :mod:`cfgtoy.nets` can be saved.
+        scheduler: one of diffusers' schedulers with ``alphas_cumprod``, or a flow-matching one.
+        y: the class asked for: one for all, or one a sample, (b,); None for ∅.
+        shape: of one sample, which pipelines start from: (c, h, w), or (d,) for points, which diffusers sees as d
+            channels of one pixel. That of the network or of the mixture when absent; without either, only loops of
+            one's own can call the model.
+
+    Raises:
+        ValueError: a scheduler or prediction type that is not known, or a shape or class that does not fit.
+
+    Source: diffusers, ``pipelines/ddpm``.
+    """
+    Levels(scheduler)
+    if not callable(denoiser):
+        raise ValueError(f"denoiser: got {type(denoiser).__name__}, takes a denoiser")
+    classes = y.tolist() if isinstance(y, Tensor) else y
+    if classes is not None and not all(isinstance(c, int) for c in _listed(classes)):
+        raise ValueError(f"y: got {y!r}, takes one integer class, or one a sample, (b,)")
+    net = denoiser.net if isinstance(denoiser, NetDenoiser) else None
+    args = getattr(net, "args", None) if getattr(nets, type(net).__name__, None) is type(net) else None
+    channels, size = _shape(denoiser, args, shape)
+    model = DenoiserModel(
+        net=None if args is None else type(net).__name__,
+        size=args,
+        kind=denoiser.kind if isinstance(denoiser, NetDenoiser) else "eps",
+        y=classes,
+        scheduler={**scheduler.config, "_class_name": type(scheduler).__name__},
+        in_channels=channels,
+        sample_size=size,
+    )
+    if args is not None:
+        model.net = net  # the network itself, not a copy
+    model._denoiser = denoiser
+    return model.eval()
+
+
+def _listed(classes: Any) -> Sequence[Any]:
+    return classes if isinstance(classes, list | tuple) else [classes]
+
+
+def _shape(
+    denoiser: Any, args: Mapping[str, Any] | None, shape: Sequence[int] | None
+) -> tuple[int | None, list[int] | None]:
+    """Channels and pixels of a sample, as diffusers' configurations name them."""
+    if shape is None:
+        if args is not None and "image_size" in args:
+            return args["in_channels"], [args["image_size"]] * 2
+        dim = (args or {}).get("dim", getattr(denoiser, "dim", None))
+        return (None, None) if dim is None else (int(dim), [1, 1])
+    if len(shape) not in (1, 3) or any(not isinstance(n, int) or n < 1 for n in shape):
+        raise ValueError(f"shape: got {shape!r}, takes that of one sample, (c, h, w) or (d,)")
+    return shape[0], list(shape[1:]) or [1, 1]
