@@ -26,8 +26,7 @@ except ImportError:
 __all__ = ["Guider"]
 
 _ASKED = 2**62  # stands for the prompt where rules speak of classes; whatever else they ask for is the negative one
-_OTHER_MODELS = {"auto", "classifier"}
-_LEVELS = {"interval", "cfg-plus-plus"}
+_BY_LEVEL = {"interval", "cfg-plus-plus"}
 
 
 class Guider(BaseGuidance):
@@ -74,13 +73,14 @@ class Guider(BaseGuidance):
         if isinstance(scheduler, Mapping):  # from a saved configuration
             scheduler = getattr(diffusers, scheduler["_class_name"]).from_config(scheduler)
         names = _names(self.rule)
-        if names & _OTHER_MODELS:
-            raise ValueError(
-                f"rule: got {self.rule.name!r}, takes a rule of the two answers that a guider is given: not "
-                "'auto' or 'classifier'"
-            )
-        if scheduler is None and names & _LEVELS:
+        for name in names:
+            if {"bad", "classifier"} & set(guidance.Rule.parts(name)):
+                raise ValueError(
+                    f"rule: got {name!r}, takes one of the two answers that a guider is given; {name} asks another model"
+                )
+        if scheduler is None and names & _BY_LEVEL:
             raise ValueError(f"scheduler: got None, takes the pipeline's scheduler: {self.rule.name!r} needs λ")
+        self._nothing_at_zero = self.rule(_probe, w=0.0, grid=torch.arange(2.0)) is _probe
         self._scheduler = scheduler
         self._levels = None if scheduler is None else Levels(scheduler)
         self._model_input: Tensor | None = None
@@ -137,7 +137,7 @@ class Guider(BaseGuidance):
         steps = self._num_inference_steps
         first, last = (int(share * steps) if steps else share for share in (self._start, self._stop))
         in_range = not steps or first <= self._step < last
-        return self._enabled and in_range and not (self.w == 0 and self.rule.conditional_at_zero)
+        return self._enabled and in_range and not (self.w == 0 and self._nothing_at_zero)
 
     def _look(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._model_input = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
@@ -167,5 +167,8 @@ class Guider(BaseGuidance):
 
 def _names(rule: guidance.Rule) -> set[str]:
     """The rule's name and that of the rule it wraps, if it does."""
-    inner = rule.options.get("of")
-    return {rule.name} | (set() if inner is None else _names(guidance.rule(inner)))
+    return {rule.name} | (_names(rule.of) if rule.of else set())
+
+
+def _probe(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+    raise AssertionError("asked a stand-in")

@@ -18,7 +18,7 @@ from ...prediction import Kind
 __all__ = ["Levels", "grid_from"]
 
 _KINDS: dict[str, Kind] = {"epsilon": "eps", "v_prediction": "v", "sample": "x", "flow_prediction": "flow"}
-_BELOW = 20.0  # λ = −inf, a terminal level without signal, stands this far below the last finite one
+_NOISE = -1000.0  # stands for λ = −inf, a level without signal, where one has to interpolate
 
 
 class Levels:
@@ -62,44 +62,49 @@ class Levels:
     def timestep(self, logsnr: Tensor) -> Tensor:
         """The number by which the model knows λ, any shape; beyond its levels that of the nearest.
 
-        It is the scheduler's own at each level that it will visit, and between training steps interpolated in λ.
+        At each level that the scheduler is about to visit it is the scheduler's own, which some round; elsewhere that
+        of training, between two steps interpolated in λ.
         """
-        lam = logsnr.double()
-        if self.flow:
-            t = self._steps * torch.sigmoid(-lam / 2)
-        elif self._continuous:
-            t = -lam / 8
-        else:
-            levels, steps = self._pairs()
-            floor = levels[levels.isfinite()].min() - _BELOW
-            t = _interpolate(lam.clamp(min=floor.item()), levels.clamp(min=floor), steps)
-            # float32 rounds λ; a step is a whole number and some embeddings look it up
-            t = torch.where((t - t.round()).abs() < 1e-3, t.round(), t)
-        return t.float()
+        lam = logsnr.double().clamp(min=_NOISE)
+        levels, steps = self._visited()
+        return _at(lam, levels, steps, self._trained_step(lam), 2e-6).float()
 
     def logsnr(self, timestep: Tensor) -> Tensor:
         """λ at the number ``timestep``, any shape, in float64: the inverse of :meth:`timestep`."""
         t = timestep.double()
         if self.flow:
-            return _flow_logsnr(t / self._steps)
-        if self._continuous:
-            return -8 * t
-        levels, steps = self._pairs()
-        floor = levels[levels.isfinite()].min() - _BELOW
-        lam = _interpolate(t, steps, levels.clamp(min=floor))
-        return torch.where(lam > floor.item(), lam, -torch.inf)
+            lam = _flow_logsnr(t / self._steps)
+        elif self._continuous:
+            lam = -8 * t
+        else:
+            lam = _interpolate(t, torch.arange(self._steps, dtype=torch.float64), self._levels)
+        levels, steps = self._visited()
+        lam = _at(t, steps, levels, lam, 1e-6)
+        return torch.where(lam > _NOISE, lam, -torch.inf)
 
-    def _pairs(self) -> tuple[Tensor, Tensor]:
-        """Levels and steps that belong together, float64: those of training, and those the scheduler will visit."""
-        alpha_bar = self.scheduler.alphas_cumprod.double().cpu()
-        levels, steps = torch.logit(alpha_bar), torch.arange(len(alpha_bar), dtype=torch.float64)
-        # A scheduler with σ's of its own pairs them with its timesteps (and may round these); its word counts.
-        if hasattr(self.scheduler, "sigmas") and getattr(self.scheduler, "num_inference_steps", None):
-            visited = self.scheduler.timesteps.double().cpu()
-            theirs = -2 * self.scheduler.sigmas[: len(visited)].double().cpu().log()
-            near = (_interpolate(visited, steps, levels.clamp(min=-1e3)) - theirs).abs() < 1.0
-            levels, steps = torch.cat([theirs[near], levels]), torch.cat([visited[near], steps])
-        return levels, steps
+    def _trained_step(self, lam: Tensor) -> Tensor:
+        if self.flow:
+            return self._steps * torch.sigmoid(-lam / 2)
+        if self._continuous:
+            return -lam / 8
+        t = _interpolate(lam, self._levels, torch.arange(self._steps, dtype=torch.float64))
+        # float32 rounds λ; a step is a whole number and some embeddings look it up
+        return torch.where((t - t.round()).abs() < 1e-3, t.round(), t)
+
+    @property
+    def _levels(self) -> Tensor:
+        """λ of the training steps, (N,), the noisiest last."""
+        return torch.logit(self.scheduler.alphas_cumprod.double().cpu()).clamp(min=_NOISE)
+
+    def _visited(self) -> tuple[Tensor, Tensor]:
+        """Levels and steps of a scheduler that has σ's of its own and has been told its number of steps, else none."""
+        if not hasattr(self.scheduler, "sigmas") or not getattr(self.scheduler, "num_inference_steps", None):
+            return torch.zeros(0), torch.zeros(0)
+        steps = self.scheduler.timesteps.double().cpu()
+        sigma = self.scheduler.sigmas[: len(steps)].double().cpu()
+        levels = (_flow_logsnr(sigma) if self.flow else -2 * sigma.log()).clamp(min=_NOISE)
+        fits = (self._trained_step(levels) - steps).abs() <= 1  # two-stage schedulers list the stages otherwise
+        return levels[fits], steps[fits]
 
 
 def _flow_logsnr(t: Tensor) -> Tensor:
@@ -108,13 +113,21 @@ def _flow_logsnr(t: Tensor) -> Tensor:
 
 
 def _interpolate(at: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
-    """The piecewise linear function through the points (xs, ys), the first of those at one x; flat outside."""
-    xs, order = xs.sort(stable=True)
-    first = torch.cat([torch.ones(1, dtype=torch.bool), xs.diff() > 0])
-    xs, ys = xs[first].to(at.device), ys[order][first].to(at.device)
+    """The piecewise linear function through the points (xs, ys), xs rising or falling, flat outside."""
+    if xs[0] > xs[-1]:
+        xs, ys = xs.flip(0), ys.flip(0)
+    xs, ys = xs.to(at.device), ys.to(at.device)
     right = torch.searchsorted(xs, at.contiguous()).clamp(1, len(xs) - 1)
     share = ((at - xs[right - 1]) / (xs[right] - xs[right - 1])).clamp(0, 1)
     return ys[right - 1].lerp(ys[right], share)
+
+
+def _at(at: Tensor, xs: Tensor, ys: Tensor, otherwise: Tensor, tolerance: float) -> Tensor:
+    """ys where ``at`` is one of xs, up to a relative ``tolerance``."""
+    if not len(xs):
+        return otherwise
+    gap, nearest = (at[..., None] - xs.to(at.device)).abs().min(-1)
+    return torch.where(gap <= tolerance * (1 + at.abs()), ys.to(at.device)[nearest], otherwise)
 
 
 def grid_from(scheduler: Any, *, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -76,11 +76,16 @@ class _Net:
         self._input = names[0]  # "sample" in the UNets, "hidden_states" in the transformers
         self._packed = "img_ids" in names
         self._learned_steps = model.config.get("time_embedding_type") == "learned"
-        labels = _num_labels(model) if conditions is None else None
+        labels = _labels(model) if conditions is None and "class_labels" in names else None
         if labels is not None:
-            self._table, self.num_classes = _label_table(labels, null)
+            self._table, self.num_classes = _label_table(*labels, null)
         elif conditions is not None:
             given = conditions if isinstance(conditions, Mapping) else {"encoder_hidden_states": conditions}
+            if not isinstance(conditions, Mapping | Tensor):
+                raise ValueError(
+                    f"conditions: got {type(conditions).__name__}, takes one tensor (C, L, D), embeddings of equal "
+                    "shape stacked, or a dictionary of tensors"
+                )
             _fits_model(given, names, model)
             self._table, self.num_classes = _table(given, null)
         else:
@@ -129,21 +134,22 @@ class _Net:
 # -- the table that y indexes ----------------------------------------------------------------------------------------
 
 
-def _num_labels(model: Any) -> int | None:
-    """How many labels a model's own embedding has, None if it has none."""
+def _labels(model: Any) -> tuple[int, int] | None:
+    """How many classes a model's own embedding has, and how many rows; None if it has no labels."""
     config = model.config
     if config.get("num_class_embeds") is not None and config.get("class_embed_type") is None:
-        return int(config["num_class_embeds"])
-    ada_norm = config.get("num_embeds_ada_norm")  # DiT, whose embedding has a row for ∅ on top
-    return None if ada_norm is None or "norm_type" not in config else int(ada_norm)
+        return config["num_class_embeds"], config["num_class_embeds"]
+    if config.get("num_embeds_ada_norm") is not None:  # DiT, with a row for ∅ on top
+        return config["num_embeds_ada_norm"], config["num_embeds_ada_norm"] + 1
+    return None
 
 
-def _label_table(labels: int, null: object) -> tuple[dict[str, Any], int]:
+def _label_table(labels: int, rows: int, null: object) -> tuple[dict[str, Any], int]:
     table = torch.arange(labels)
     if null is None:
         return {"class_labels": table}, labels
-    if isinstance(null, bool) or not isinstance(null, int) or null < 0:
-        raise ValueError(f"null: got {null!r}, takes the class label that stands for ∅, an integer")
+    if isinstance(null, bool) or not isinstance(null, int) or not 0 <= null < rows:
+        raise ValueError(f"null: got {null!r}, takes the class label that stands for ∅, 0 … {rows - 1}")
     return {"class_labels": torch.cat([table, torch.tensor([null])])}, labels
 
 
@@ -183,7 +189,7 @@ def _table(given: Mapping[str, Any], null: Conditions | int | None) -> tuple[dic
     if null is None:
         return dict(given), count
     if isinstance(null, int):
-        if not 0 <= null < count:
+        if isinstance(null, bool) or not 0 <= null < count:
             raise ValueError(f"null: got {null}, takes a row of conditions, 0 … {count - 1}, or an embedding")
         row = null
         return _map(lambda leaf: torch.cat([leaf, leaf[row : row + 1]]) if _is_table(leaf) else leaf, given), count

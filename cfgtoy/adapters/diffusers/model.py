@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import diffusers
@@ -10,7 +12,7 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DOutput
-from torch import Tensor
+from torch import Tensor, nn
 
 from ... import nets
 from ...logsnr import log_alpha_sigma, per_sample
@@ -27,7 +29,8 @@ class DenoiserModel(ModelMixin, ConfigMixin):
     imported, ``DDPMPipeline.from_pretrained(folder)`` read them back.
 
     Args:
-        net: the class of the network in :mod:`cfgtoy.nets`; None for a denoiser that is none, which cannot be saved.
+        net: the network's module and class in :mod:`cfgtoy.nets`, ``"unet.UNet"``; None for a denoiser that is none,
+            which cannot be saved.
         size: the network's arguments.
         kind: what the network estimates.
         y: the class asked for, one or one a sample; None for ∅.
@@ -52,8 +55,10 @@ class DenoiserModel(ModelMixin, ConfigMixin):
         self._levels = Levels(getattr(diffusers, scheduler["_class_name"]).from_config(scheduler))
         self.register_buffer("_no_weights", torch.zeros(()), persistent=False)  # has a dtype where there is no net
         if net is not None:
-            self.net = getattr(nets, net)(**(size or {}))
-            self._denoiser: Denoiser = NetDenoiser(self.net, kind)  # type: ignore[arg-type]
+            module, name = net.split(".")
+            built = getattr(import_module(f"{nets.__name__}.{module}"), name)(**(size or {}))
+            self.networks = nn.ModuleList([built])
+            self._denoiser: Denoiser = NetDenoiser(built, kind)  # type: ignore[arg-type]
 
     def forward(self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True) -> Any:
         """What the scheduler's prediction type asks for at ``sample`` (b, c, h, w), of its shape.
@@ -107,8 +112,7 @@ def to_diffusers(
         scheduler: one of diffusers' schedulers with ``alphas_cumprod``, or a flow-matching one.
         y: the class asked for: one for all, or one a sample, (b,); None for ∅.
         shape: of one sample, which pipelines start from: (c, h, w), or (d,) for points, which diffusers sees as d
-            channels of one pixel. That of the network or of the mixture when absent; without either, only loops of
-            one's own can call the model.
+            channels of one pixel. That of the network or mixture inside ``denoiser`` when absent.
 
     Raises:
         ValueError: a scheduler or prediction type that is not known, or a shape or class that does not fit.
@@ -121,20 +125,20 @@ def to_diffusers(
     classes = y.tolist() if isinstance(y, Tensor) else y
     if classes is not None and not all(isinstance(c, int) for c in _listed(classes)):
         raise ValueError(f"y: got {y!r}, takes one integer class, or one a sample, (b,)")
-    net = denoiser.net if isinstance(denoiser, NetDenoiser) else None
-    args = getattr(net, "args", None) if getattr(nets, type(net).__name__, None) is type(net) else None
-    channels, size = _shape(denoiser, args, shape)
+    found = _inside(denoiser)
+    net = denoiser.net if isinstance(denoiser, NetDenoiser) and _args(denoiser) else None
+    channels, size = _shape(found, shape)
     model = DenoiserModel(
-        net=None if args is None else type(net).__name__,
-        size=args,
+        net=None if net is None else f"{type(net).__module__.rpartition('.')[2]}.{type(net).__name__}",
+        size=None if net is None else _args(denoiser),
         kind=denoiser.kind if isinstance(denoiser, NetDenoiser) else "eps",
         y=classes,
         scheduler={**scheduler.config, "_class_name": type(scheduler).__name__},
         in_channels=channels,
         sample_size=size,
     )
-    if args is not None:
-        model.net = net  # the network itself, not a copy
+    # the networks themselves, not copies, so that moving the model moves them
+    model.networks = nn.ModuleList(d.net for d in found if isinstance(getattr(d, "net", None), nn.Module))
     model._denoiser = denoiser
     return model.eval()
 
@@ -143,15 +147,31 @@ def _listed(classes: Any) -> Sequence[Any]:
     return classes if isinstance(classes, list | tuple) else [classes]
 
 
-def _shape(
-    denoiser: Any, args: Mapping[str, Any] | None, shape: Sequence[int] | None
-) -> tuple[int | None, list[int] | None]:
+def _inside(denoiser: Any) -> list[Any]:
+    """The denoisers that a guided one is made of, itself if it is made of none: rules are functions around them."""
+    if not inspect.isfunction(denoiser):
+        return [denoiser]
+    held = inspect.getclosurevars(denoiser).nonlocals.values()
+    return [found for inner in held if callable(inner) for found in _inside(inner)]
+
+
+def _args(denoiser: Any) -> Mapping[str, Any] | None:
+    """The arguments that rebuild the network of a denoiser, if it is one of this package's."""
+    net = getattr(denoiser, "net", None)
+    return getattr(net, "args", None) if type(net).__module__.startswith(f"{nets.__name__}.") else None
+
+
+def _shape(found: Sequence[Any], shape: Sequence[int] | None) -> tuple[int | None, list[int] | None]:
     """Channels and pixels of a sample, as diffusers' configurations name them."""
     if shape is None:
-        if args is not None and "image_size" in args:
-            return args["in_channels"], [args["image_size"]] * 2
-        dim = (args or {}).get("dim", getattr(denoiser, "dim", None))
-        return (None, None) if dim is None else (int(dim), [1, 1])
+        for denoiser in found:
+            args = _args(denoiser) or {}
+            if "image_size" in args:
+                return args["in_channels"], [args["image_size"]] * 2
+            dim = args.get("dim", getattr(denoiser, "dim", None))
+            if dim is not None:
+                return int(dim), [1, 1]
+        raise ValueError("shape: got None, takes that of one sample, (c, h, w) or (d,): the denoiser does not tell")
     if len(shape) not in (1, 3) or any(not isinstance(n, int) or n < 1 for n in shape):
         raise ValueError(f"shape: got {shape!r}, takes that of one sample, (c, h, w) or (d,)")
     return shape[0], list(shape[1:]) or [1, 1]
