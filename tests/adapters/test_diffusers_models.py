@@ -25,11 +25,14 @@ def rows(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=Generator().manual_seed(2))
 
 
-# -- a small random model of each family, with how it is called: call(z, t, y), y = −1 for ∅ --------------------------
+# -- a small random model of each family, with how it is called: call(z, t, y), y = −1 for ∅ ---
 
 
 def unet(**options):
-    blocks = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
+    blocks = {
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    }
     model = diffusers.UNet2DModel(
         sample_size=8, in_channels=2, out_channels=2, block_out_channels=(8, 16), layers_per_block=1,
         norm_num_groups=4, attention_head_dim=4, num_class_embeds=4, **blocks, **options,
@@ -73,17 +76,24 @@ def text_unet(**options):
 
 def xl_unet():
     model, _, _, shape = text_unet(
-        addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=6 * 4 + 7
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 * 4 + 7,
     )
     text, pooled, sizes = rows(3, 5, 6), rows(3, 7), torch.tensor([[8.0, 8, 0, 0, 8, 8]]).repeat(3, 1)
 
     def call(z: Tensor, t: Tensor, y: Tensor) -> Tensor:
         zero = torch.zeros(1, 5, 6), torch.zeros(1, 7), sizes[:1]
-        text_, pooled_, sizes_ = (torch.cat([a, b])[y] for a, b in zip((text, pooled, sizes), zero, strict=True))
+        text_, pooled_, sizes_ = (
+            torch.cat([a, b])[y] for a, b in zip((text, pooled, sizes), zero, strict=True)
+        )
         added = {"text_embeds": pooled_, "time_ids": sizes_}
         return model(z, t, encoder_hidden_states=text_, added_cond_kwargs=added).sample
 
-    conditions = {"encoder_hidden_states": text, "added_cond_kwargs": {"text_embeds": pooled, "time_ids": sizes}}
+    conditions = {
+        "encoder_hidden_states": text,
+        "added_cond_kwargs": {"text_embeds": pooled, "time_ids": sizes},
+    }
     null = {
         "encoder_hidden_states": torch.zeros(5, 6),
         "added_cond_kwargs": {"text_embeds": torch.zeros(7), "time_ids": sizes[0]},
@@ -103,13 +113,19 @@ def sd3():
         t = t.expand(len(z))
         return model(z, encoder_hidden_states=text[y], pooled_projections=pooled[y], timestep=t).sample
 
-    return model, call, {"conditions": {"encoder_hidden_states": text, "pooled_projections": pooled}, "null": 3}, (4, 8, 8)
+    return (
+        model,
+        call,
+        {"conditions": {"encoder_hidden_states": text, "pooled_projections": pooled}, "null": 3},
+        (4, 8, 8),
+    )
 
 
 def flux(guidance_scale: float | None = None):
     model = diffusers.FluxTransformer2DModel(
         in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
-        joint_attention_dim=6, pooled_projection_dim=7, axes_dims_rope=(2, 2, 4), guidance_embeds=guidance_scale is not None,
+        joint_attention_dim=6, pooled_projection_dim=7, axes_dims_rope=(2, 2, 4),
+        guidance_embeds=guidance_scale is not None,
     ).eval()  # fmt: skip
     text, pooled = rows(4, 5, 6), rows(4, 7)
 
@@ -130,7 +146,7 @@ def flux(guidance_scale: float | None = None):
     return model, call, {"conditions": conditions, "null": 3}, (4, 8, 8)
 
 
-# -- the two loops ----------------------------------------------------------------------------------------------------
+# -- the two loops ---
 
 
 @torch.no_grad()
@@ -200,7 +216,11 @@ def test_heun_visits_each_level_twice_and_the_grid_once():
 def test_zero_terminal_snr_starts_at_minus_infinity():
     model, call, arguments, shape = unet()
     scheduler = diffusers.DDIMScheduler(
-        **SD, clip_sample=False, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+        **SD,
+        clip_sample=False,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
     )
     scheduler.set_timesteps(STEPS)
     grid = grid_from(scheduler)
@@ -211,7 +231,9 @@ def test_zero_terminal_snr_starts_at_minus_infinity():
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
-@pytest.mark.parametrize("family", [unet, sd3, flux, lambda: flux(3.5)], ids=["unet", "sd3", "flux", "flux-distilled"])
+@pytest.mark.parametrize(
+    "family", [unet, sd3, flux, lambda: flux(3.5)], ids=["unet", "sd3", "flux", "flux-distilled"]
+)
 def test_flow_models(family, shift):
     model, call, arguments, shape = family()
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
@@ -240,7 +262,7 @@ def test_a_flow_model_in_dpm_solver():
     close(ours(model, scheduler, arguments, z, "dpm++2m"), theirs(call, scheduler, start))
 
 
-# -- what is the same whichever way one asks --------------------------------------------------------------------------
+# -- what is the same whichever way one asks ---
 
 
 def test_classes_are_rows_of_the_table_and_null_may_be_one():
@@ -287,30 +309,32 @@ def test_levels_between_and_beyond_those_of_training():
     steps = torch.tensor([0.0, 17.0, 998.0, 999.0])
     torch.testing.assert_close(levels.timestep(table[steps.long()]), steps)
     torch.testing.assert_close(levels.timestep((table[500] + table[501]) / 2), torch.tensor(500.5))
-    torch.testing.assert_close(levels.timestep(torch.tensor([30.0, -30.0, -torch.inf])), torch.tensor([0.0, 999.0, 999.0]))
+    torch.testing.assert_close(
+        levels.timestep(torch.tensor([30.0, -30.0, -torch.inf])), torch.tensor([0.0, 999.0, 999.0])
+    )
     some = torch.linspace(table[-1].item(), table[0].item(), 50, dtype=torch.float64)
     torch.testing.assert_close(levels.logsnr(levels.timestep(some)), some, rtol=1e-4, atol=2e-3)
     flow = Levels(diffusers.FlowMatchEulerDiscreteScheduler())
     torch.testing.assert_close(flow.timestep(torch.tensor([0.0, -torch.inf])), torch.tensor([500.0, 1000.0]))
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- what is refused ---
 
 
 def test_a_scheduler_that_is_none():
     model, _, arguments, _ = unet()
     for scheduler in [None, "ddim", diffusers.EDMEulerScheduler()]:
-        with pytest.raises(ValueError, match="^scheduler: got .*takes .*alphas_cumprod"):
+        with pytest.raises(ValueError, match=r"^scheduler: got .*takes .*alphas_cumprod"):
             from_diffusers(model, scheduler, **arguments)
-        with pytest.raises(ValueError, match="^scheduler: got"):
+        with pytest.raises(ValueError, match=r"^scheduler: got"):
             grid_from(scheduler)
 
 
 def test_prediction_types_and_directions():
     model, _, arguments, _ = unet()
-    with pytest.raises(ValueError, match="^scheduler: got prediction_type='noise', takes one of 'epsilon'"):
+    with pytest.raises(ValueError, match=r"^scheduler: got prediction_type='noise', takes one of 'epsilon'"):
         from_diffusers(model, diffusers.DDIMScheduler(prediction_type="noise"), **arguments)
-    with pytest.raises(ValueError, match="^scheduler: got invert_sigmas=True"):
+    with pytest.raises(ValueError, match=r"^scheduler: got invert_sigmas=True"):
         from_diffusers(model, diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True), **arguments)
 
 
@@ -320,18 +344,21 @@ def test_a_null_that_is_missing_or_does_not_fit():
     text = arguments["conditions"]
     lonely = from_diffusers(model, scheduler, conditions=text)
     lonely(noise(*shape), torch.tensor(0.0), Y)  # a class needs no null
-    for call in (lambda: lonely(noise(*shape), torch.tensor(0.0)), lambda: guidance.apg(lonely, w=1.0)(noise(*shape), torch.tensor(0.0), Y)):
-        with pytest.raises(ValueError, match="^null: got None, takes what stands for no class"):
+    for call in (
+        lambda: lonely(noise(*shape), torch.tensor(0.0)),
+        lambda: guidance.apg(lonely, w=1.0)(noise(*shape), torch.tensor(0.0), Y),
+    ):
+        with pytest.raises(ValueError, match=r"^null: got None, takes what stands for no class"):
             call()
     for null in (torch.zeros(4, 6), torch.zeros(2, 5, 6), {"pooled": torch.zeros(6)}):
         with pytest.raises(ValueError, match=r"^null: got .* takes a tensor of shape \(5, 6\)"):
             from_diffusers(model, scheduler, conditions=text, null=null)
     for null in (3, -1, True):
-        with pytest.raises(ValueError, match="^null: got"):
+        with pytest.raises(ValueError, match=r"^null: got"):
             from_diffusers(model, scheduler, conditions=text, null=null)
     labelled, *_ = unet()
     for null in (-1, 1.5, torch.zeros(3), 4):
-        with pytest.raises(ValueError, match="^null: got .* takes the class label"):
+        with pytest.raises(ValueError, match=r"^null: got .* takes the class label"):
             from_diffusers(labelled, scheduler, null=null)
 
 
@@ -340,20 +367,28 @@ def test_conditions_that_do_not_fit():
     model, _, arguments, _ = sd3()
     conditions = arguments["conditions"]
     unequal = conditions | {"pooled_projections": torch.zeros(2, 7)}
-    with pytest.raises(ValueError, match="^conditions: got 4 rows of 'encoder_hidden_states', 2 rows of 'pooled_pro"):
+    with pytest.raises(
+        ValueError, match=r"^conditions: got 4 rows of 'encoder_hidden_states', 2 rows of 'pooled_pro"
+    ):
         from_diffusers(model, scheduler, conditions=unequal, null=0)
-    with pytest.raises(ValueError, match="^conditions: got .*takes 'pooled_projections' too for a SD3Transformer2DModel"):
+    with pytest.raises(
+        ValueError, match=r"^conditions: got .*takes 'pooled_projections' too for a SD3Transformer2DModel"
+    ):
         from_diffusers(model, scheduler, conditions=conditions["encoder_hidden_states"], null=0)
-    with pytest.raises(ValueError, match="^conditions: got 'prompt', takes arguments of SD3Transformer2DModel: encoder"):
+    with pytest.raises(
+        ValueError, match=r"^conditions: got 'prompt', takes arguments of SD3Transformer2DModel: encoder"
+    ):
         from_diffusers(model, scheduler, conditions=conditions | {"prompt": torch.zeros(4, 2)}, null=0)
-    with pytest.raises(ValueError, match="^conditions: got None, takes 'encoder_hidden_states'"):
+    with pytest.raises(ValueError, match=r"^conditions: got None, takes 'encoder_hidden_states'"):
         from_diffusers(model, scheduler)
     for wrong in ([torch.zeros(5, 6), torch.zeros(4, 6)], "a cat"):
-        with pytest.raises(ValueError, match="^conditions"):
+        with pytest.raises(ValueError, match=r"^conditions"):
             from_diffusers(model, scheduler, conditions=wrong, null=0)
     distilled, _, given, _ = flux(3.5)
     del given["conditions"]["guidance"]
-    with pytest.raises(ValueError, match="^conditions: got .*takes 'guidance' too .*scale that the distilled model"):
+    with pytest.raises(
+        ValueError, match=r"^conditions: got .*takes 'guidance' too .*scale that the distilled model"
+    ):
         from_diffusers(distilled, scheduler, **given)
 
 
@@ -365,5 +400,5 @@ def test_a_class_that_is_none():
 
 
 def test_a_model_that_is_none():
-    with pytest.raises(ValueError, match="^model: got str, takes one of diffusers' models"):
+    with pytest.raises(ValueError, match=r"^model: got str, takes one of diffusers' models"):
         from_diffusers("model", diffusers.DDIMScheduler())

@@ -18,9 +18,7 @@ from typing import Any
 try:
     import diffusers as _diffusers  # noqa: F401  (this folder's name is cfgtoy.adapters.diffusers; this is the library)
 except ImportError:
-    raise ImportError(
-        "cfgtoy.adapters.diffusers needs diffusers: pip install 'cfgtoy[diffusers]'"
-    ) from None
+    raise ImportError("cfgtoy.adapters.diffusers needs diffusers: pip install 'cfgtoy[diffusers]'") from None
 
 from .levels import grid_from
 from .load import from_diffusers

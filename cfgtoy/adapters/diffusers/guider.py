@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ... import _checks, guidance
-from ...logsnr import log_alpha_sigma, per_sample
-from ...prediction import Prediction
+from ...logsnr import from_flow
+from ...prediction import Kind, Prediction
 from .levels import Levels, grid_from
 
 try:
@@ -25,7 +25,9 @@ except ImportError:
 
 __all__ = ["Guider"]
 
-_ASKED = 2**62  # stands for the prompt where rules speak of classes; whatever else they ask for is the negative one
+_ASKED = (
+    2**62
+)  # stands for the prompt where rules speak of classes; whatever else they ask for is the negative one
 _BY_LEVEL = {"interval", "cfg-plus-plus"}
 
 
@@ -56,7 +58,7 @@ class Guider(BaseGuidance):
     Source: diffusers, ``guiders``; the rule's own.
     """
 
-    _input_predictions = ["pred_cond", "pred_uncond"]  # noqa: RUF012  (the base class has it so)
+    _input_predictions = ["pred_cond", "pred_uncond"]  # type: ignore[assignment]  # noqa: RUF012
 
     def __init__(
         self,
@@ -76,10 +78,12 @@ class Guider(BaseGuidance):
         for name in names:
             if {"bad", "classifier"} & set(guidance.Rule.parts(name)):
                 raise ValueError(
-                    f"rule: got {name!r}, takes one of the two answers that a guider is given; {name} asks another model"
+                    f"rule: got {name!r}, takes a rule of the two answers a guider has; this one asks a model"
                 )
         if scheduler is None and names & _BY_LEVEL:
-            raise ValueError(f"scheduler: got None, takes the pipeline's scheduler: {self.rule.name!r} needs λ")
+            raise ValueError(
+                f"scheduler: got None, takes the pipeline's scheduler: {self.rule.name!r} needs λ"
+            )
         self._nothing_at_zero = self.rule(_probe, w=0.0, grid=torch.arange(2.0)) is _probe
         self._scheduler = scheduler
         self._levels = None if scheduler is None else Levels(scheduler)
@@ -102,7 +106,7 @@ class Guider(BaseGuidance):
         """Whether the model is being asked for the prompt, not for the negative one."""
         return self._count_prepared == 1
 
-    def prepare_inputs(self, data: dict[str, Any]) -> list[Any]:
+    def prepare_inputs(self, data: Any) -> list[Any]:
         """One batch of model inputs a condition; an entry of ``data`` is (conditional, unconditional), or for both."""
         which = enumerate(self._input_predictions[: self.num_conditions])
         return [self._prepare_batch(data, i, name) for i, name in which]
@@ -145,20 +149,28 @@ class Guider(BaseGuidance):
     def _guided(self, cond: Tensor, uncond: Tensor) -> Tensor:
         dtype = torch.float64 if cond.dtype == torch.float64 else torch.float32
         answers = torch.stack([uncond, cond]).to(dtype)  # (2, b, *d)
-        z, lam, kind, parts = torch.zeros_like(answers[0]), answers.new_zeros(()), "x", {}
+        # At z = 0 and λ = 0 all faces of an estimate are one up to a factor: what the model puts out, as it is.
+        z, lam = torch.zeros_like(answers[0]), answers.new_zeros(())
+        kind: Kind = "x"
+        parts = {}
         if self._levels is not None:
             if self._model_input is None:
-                raise ValueError("scheduler: got one, but prepare_models(model) was not called before the model was")
+                raise ValueError(
+                    "scheduler: got one, but prepare_models(model) was not called before the model was"
+                )
             z, kind = self._model_input.to(dtype), self._levels.kind
             lam = self._levels.logsnr(torch.as_tensor(self._timestep)).to(answers)
             if self._levels.flow:
-                log_alpha, log_sigma = log_alpha_sigma(lam)
-                z = z * per_sample(log_alpha.exp() + log_sigma.exp(), z)
+                z = from_flow(z, lam)
             parts["grid"] = grid_from(self._scheduler, dtype=dtype).to(z.device)
 
         def answered(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-            asked = torch.zeros(len(z), dtype=torch.int64, device=z.device) if y is None else (y == _ASKED).long()
-            sample = torch.arange(len(z), device=z.device) % answers.shape[1]  # rules may ask for both in one batch
+            asked = (
+                torch.zeros(len(z), dtype=torch.int64, device=z.device) if y is None else (y == _ASKED).long()
+            )
+            sample = (
+                torch.arange(len(z), device=z.device) % answers.shape[1]
+            )  # rules may ask for both in one batch
             return Prediction(z, logsnr, answers[asked, sample], kind)
 
         y = torch.full((len(z),), _ASKED, device=z.device)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...logsnr import flow_time, from_flow_time
 from ...prediction import Kind
 
 __all__ = ["Levels", "grid_from"]
@@ -73,7 +74,7 @@ class Levels:
         """λ at the number ``timestep``, any shape, in float64: the inverse of :meth:`timestep`."""
         t = timestep.double()
         if self.flow:
-            lam = _flow_logsnr(t / self._steps)
+            lam = from_flow_time(t / self._steps)
         elif self._continuous:
             lam = -8 * t
         else:
@@ -84,7 +85,7 @@ class Levels:
 
     def _trained_step(self, lam: Tensor) -> Tensor:
         if self.flow:
-            return self._steps * torch.sigmoid(-lam / 2)
+            return self._steps * flow_time(lam)
         if self._continuous:
             return -lam / 8
         t = _interpolate(lam, self._levels, torch.arange(self._steps, dtype=torch.float64))
@@ -102,14 +103,11 @@ class Levels:
             return torch.zeros(0), torch.zeros(0)
         steps = self.scheduler.timesteps.double().cpu()
         sigma = self.scheduler.sigmas[: len(steps)].double().cpu()
-        levels = (_flow_logsnr(sigma) if self.flow else -2 * sigma.log()).clamp(min=_NOISE)
-        fits = (self._trained_step(levels) - steps).abs() <= 1  # two-stage schedulers list the stages otherwise
+        levels = (from_flow_time(sigma) if self.flow else -2 * sigma.log()).clamp(min=_NOISE)
+        fits = (
+            self._trained_step(levels) - steps
+        ).abs() <= 1  # two-stage schedulers list the stages otherwise
         return levels[fits], steps[fits]
-
-
-def _flow_logsnr(t: Tensor) -> Tensor:
-    """λ = 2 log((1 − t)/t): −inf at t = 1, inf at t = 0."""
-    return 2 * (torch.log1p(-t) - t.log())
 
 
 def _interpolate(at: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
@@ -152,7 +150,7 @@ def grid_from(scheduler: Any, *, dtype: torch.dtype = torch.float32) -> Tensor:
     steps = scheduler.timesteps
     if hasattr(scheduler, "sigmas"):
         sigma = torch.as_tensor(scheduler.sigmas)[: len(steps)].double().cpu()
-        lam = _flow_logsnr(sigma) if levels.flow else -2 * sigma.log()
+        lam = from_flow_time(sigma) if levels.flow else -2 * sigma.log()
     else:
         lam = torch.logit(scheduler.alphas_cumprod.double().cpu()[steps.cpu().long()])
     return lam.to(dtype).unique()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import _checks
-from ...logsnr import log_alpha_sigma, per_sample
+from ...logsnr import to_flow
 from ...prediction import NULL, NetDenoiser
 from .levels import Levels
 
@@ -100,11 +100,7 @@ class _Net:
                 "∅ was asked for, as guidance does"
             )
         weight = next(self.model.parameters())
-        model_z = z
-        if self.levels.flow:
-            log_alpha, log_sigma = log_alpha_sigma(logsnr)
-            model_z = z / per_sample(log_alpha.exp() + log_sigma.exp(), z)
-        model_z = model_z.to(weight.dtype)
+        model_z = (to_flow(z, logsnr) if self.levels.flow else z).to(weight.dtype)
         t = self.levels.timestep(logsnr)
         t = t.round().long() if self._learned_steps else t
         rows = torch.where(y < 0, self.num_classes, y)  # ∅ is the last row
@@ -112,7 +108,9 @@ class _Net:
         if self._packed:
             return _unpack(self._packed_call(_pack(model_z), model_z, t, arguments), z)
         out = self.model(**{self._input: model_z}, timestep=t, return_dict=False, **arguments)[0]
-        return out[:, : z.shape[1]].to(z.dtype)  # a learned variance, where there is one, comes after the estimate
+        return out[:, : z.shape[1]].to(
+            z.dtype
+        )  # a learned variance, where there is one, comes after the estimate
 
     def _packed_call(self, patches: Tensor, z: Tensor, t: Tensor, arguments: dict[str, Any]) -> Tensor:
         """FLUX's call: patches with their places, t in [0, 1]."""
@@ -192,7 +190,9 @@ def _table(given: Mapping[str, Any], null: Conditions | int | None) -> tuple[dic
         if isinstance(null, bool) or not 0 <= null < count:
             raise ValueError(f"null: got {null}, takes a row of conditions, 0 … {count - 1}, or an embedding")
         row = null
-        return _map(lambda leaf: torch.cat([leaf, leaf[row : row + 1]]) if _is_table(leaf) else leaf, given), count
+        return _map(
+            lambda leaf: torch.cat([leaf, leaf[row : row + 1]]) if _is_table(leaf) else leaf, given
+        ), count
     empty = null if isinstance(null, Mapping) else {"encoder_hidden_states": null}
     return _with_null(given, empty), count
 

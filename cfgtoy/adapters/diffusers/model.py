@@ -15,7 +15,7 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 from ... import nets
-from ...logsnr import log_alpha_sigma, per_sample
+from ...logsnr import from_flow
 from ...prediction import Denoiser, NetDenoiser
 from .levels import Levels
 
@@ -53,7 +53,10 @@ class DenoiserModel(ModelMixin, ConfigMixin):
         if scheduler is None:
             raise ValueError("scheduler: got None, takes the configuration of a scheduler")
         self._levels = Levels(getattr(diffusers, scheduler["_class_name"]).from_config(scheduler))
-        self.register_buffer("_no_weights", torch.zeros(()), persistent=False)  # has a dtype where there is no net
+        self._y, self._rebuildable = y, net is not None
+        self._points = sample_size is not None and list(sample_size) == [1, 1]
+        # Pipelines ask for the model's dtype, which it has without a network too.
+        self.register_buffer("_dtype", torch.zeros(()), persistent=False)
         if net is not None:
             module, name = net.split(".")
             built = getattr(import_module(f"{nets.__name__}.{module}"), name)(**(size or {}))
@@ -66,11 +69,10 @@ class DenoiserModel(ModelMixin, ConfigMixin):
         A sample of points (b, d) in d channels of one pixel is fine too.
         """
         lam = self._levels.logsnr(torch.as_tensor(timestep, device=sample.device)).to(sample)
-        z = sample.flatten(1) if self.config.sample_size == [1, 1] else sample
+        z = sample.flatten(1) if self._points else sample
         if self._levels.flow:
-            log_alpha, log_sigma = log_alpha_sigma(lam)
-            z = z * per_sample(log_alpha.exp() + log_sigma.exp(), z)
-        y = None if self.config.y is None else torch.as_tensor(self.config.y, device=z.device).expand(len(z))
+            z = from_flow(z, lam)
+        y = None if self._y is None else torch.as_tensor(self._y, device=z.device).expand(len(z))
         with torch.no_grad():
             out = self._denoiser(z, lam, y).as_kind(self._levels.kind).to(sample.dtype).reshape(sample.shape)
         return UNet2DOutput(sample=out) if return_dict else (out,)
@@ -81,12 +83,12 @@ class DenoiserModel(ModelMixin, ConfigMixin):
         Raises:
             ValueError: the denoiser is not one of this package's networks.
         """
-        if self.config.net is None:
+        if not self._rebuildable:
             raise ValueError(
-                "denoiser: got a function, which has no file to go to; save_pretrained takes a NetDenoiser around a "
-                "network of cfgtoy.nets"
+                f"denoiser: got {type(self._denoiser).__name__}, which has no file to go to; save_pretrained takes a "
+                "NetDenoiser around a network of cfgtoy.nets"
             )
-        super().save_pretrained(save_directory, *args, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
 
 
 def to_diffusers(
@@ -171,7 +173,9 @@ def _shape(found: Sequence[Any], shape: Sequence[int] | None) -> tuple[int | Non
             dim = args.get("dim", getattr(denoiser, "dim", None))
             if dim is not None:
                 return int(dim), [1, 1]
-        raise ValueError("shape: got None, takes that of one sample, (c, h, w) or (d,): the denoiser does not tell")
+        raise ValueError(
+            "shape: got None, takes that of one sample, (c, h, w) or (d,): the denoiser does not tell"
+        )
     if len(shape) not in (1, 3) or any(not isinstance(n, int) or n < 1 for n in shape):
         raise ValueError(f"shape: got {shape!r}, takes that of one sample, (c, h, w) or (d,)")
     return shape[0], list(shape[1:]) or [1, 1]
