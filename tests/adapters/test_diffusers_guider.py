@@ -297,9 +297,7 @@ def test_written_down_and_read_back(tmp_path):
 
 def test_rules_that_a_guider_cannot_serve():
     for name in ("auto", "classifier"):
-        with pytest.raises(
-            ValueError, match=rf"^rule: got '{name}', takes a rule of the two answers"
-        ):
+        with pytest.raises(ValueError, match=rf"^rule: got '{name}', takes a rule of the two answers"):
             Guider(name, W)
     with pytest.raises(
         ValueError, match=r"^scheduler: got None, takes the pipeline's scheduler: 'interval' needs λ"
@@ -324,7 +322,7 @@ def test_rules_that_a_guider_cannot_serve():
         (
             "diffusers.guiders",
             "Guider",
-            f"Guider needs diffusers.guiders, which diffusers {diffusers.__version__} does not",
+            f"Guider needs the guiders of diffusers 0.36 or newer, and this is {diffusers.__version__}: ",
         ),
     ],
 )

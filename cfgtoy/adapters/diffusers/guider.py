@@ -19,8 +19,8 @@ try:
     from diffusers.guiders.guider_utils import GuiderOutput
 except ImportError:
     raise ImportError(
-        f"Guider needs diffusers.guiders, which diffusers {diffusers.__version__} does not have: "
-        "pip install 'cfgtoy[diffusers]'"
+        f"Guider needs the guiders of diffusers 0.36 or newer, and this is {diffusers.__version__}: "
+        "pip install --upgrade 'cfgtoy[diffusers]'"
     ) from None
 
 __all__ = ["Guider"]
