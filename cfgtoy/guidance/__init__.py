@@ -36,6 +36,7 @@ from .projected import apg
 from .rescaling import rescale
 from .table import PARTS, RULES, UNGUIDED_AT_ZERO, Rule, rule
 from .thresholding import dynamic_threshold
+from .units import convert_interval
 from .zero_star import cfg_zero_star
 
 RULES.update(
@@ -68,6 +69,7 @@ __all__ = [
     "classifier",
     "classifier_free",
     "classifier_grad",
+    "convert_interval",
     "dynamic_threshold",
     "implicit_classifier_grad",
     "interval",
