@@ -271,14 +271,14 @@ def main() -> int:
         "--text", type=float, default=1.0, help="factor of the letters' size; 1.2 for a large room"
     )
     arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    from ledger_table import chapters
+    sys.path.append(str(ROOT / "book" / "_ext"))
+    from contents import notebooks, title
 
     import cfgtoy
 
     folder, bad = arguments.to.resolve(), 0
     folder.mkdir(parents=True, exist_ok=True)
-    everything = chapters(ROOT / "book")
+    everything = notebooks(ROOT / "book")
     known = {}
     if (folder / LIST).is_file():
         known = json.loads((folder / LIST).read_text(encoding="utf-8"))
@@ -304,13 +304,6 @@ def main() -> int:
     )
     print(folder / "index.html")
     return bad
-
-
-def title(path: Path) -> str:
-    """A notebook's first heading."""
-    source = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
-    heading = re.search(r"(?m)^# (.+)$", source)
-    return heading[1] if heading else path.stem
 
 
 def page(path: Path) -> str:

@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK / "_ext"))
 
-from ledger_table import chapters, groups  # noqa: E402
+import contents  # noqa: E402
+from measurements import groups  # noqa: E402
 
 from cfgtoy.ledger import MIME  # noqa: E402
 
@@ -189,7 +190,7 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", type=Path)
     arguments = parser.parse_args()
     bad = 0
-    for path in [p.resolve() for p in arguments.paths] or chapters(BOOK):
+    for path in [p.resolve() for p in arguments.paths] or contents.notebooks(BOOK):
         if arguments.command == "check":
             for problem in check(path):
                 print(f"{path.name}: {problem}")

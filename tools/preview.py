@@ -18,6 +18,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "book" / "_ext"))
+
+from contents import Part, parts  # noqa: E402
 
 
 def copy_book(chapter: Path, folder: Path) -> None:
@@ -35,10 +38,12 @@ def copy_book(chapter: Path, folder: Path) -> None:
     page = chapter.relative_to(ROOT / "book") if chapter.is_relative_to(ROOT / "book") else Path(chapter.name)
     (book / page).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(chapter, book / page)
-    contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    part = {"caption": "Preview", "chapters": [{"file": page.with_suffix("").as_posix()}]}
-    contents["parts"] = [part, contents["parts"][-1]]
-    (book / "_toc.yml").write_text(yaml.safe_dump(contents), encoding="utf-8")
+    shown = [Part("Preview", (page.with_suffix("").as_posix(),)), parts(ROOT / "book")[-1]]
+    listed = [
+        {"caption": part.caption, "chapters": [{"file": file} for file in part.pages]} for part in shown
+    ]
+    toc = {"format": "jb-book", "root": "intro", "parts": listed}
+    (book / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
 
 
 def main() -> int:

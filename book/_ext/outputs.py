@@ -1,27 +1,17 @@
-"""How the notebooks' outputs become a page: alt texts, measurements, and widgets whose code is kept once."""
+"""How the notebooks' outputs become a page, where myst-nb does not know it: alt texts and measurements."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
 from docutils import nodes
+from measurements import KINDS
 from myst_nb.core.render import MimeData, MimeRenderPlugin, NbElementRenderer, load_mime_renders
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 
-from cfgtoy import explorers
 from cfgtoy.ledger import MIME
-
-_SCRIPT = re.compile(r'<script data-cfgtoy="(?P<key>[\w.-]+)">(?P<text>.*?)</script>', re.DOTALL)
-_STYLE = re.compile(r'<style data-cfgtoy="(?P<key>[\w.-]+)">(?P<text>.*?)</style>', re.DOTALL)
-
-KINDS = {"holds": "holds", "holds with a caveat": "caveat", "fails as stated": "fails"}
-"""A verdict's name in the style sheet."""
 
 
 def anchor(what: str) -> str:
@@ -59,54 +49,8 @@ def measurement(found: dict[str, str]) -> nodes.Element:
     return box
 
 
-class Explorer(SphinxDirective):
-    """``{explorer} SamplingExplorer``: an explorer on a page that is no notebook; traits as YAML below."""
-
-    required_arguments = 1
-    has_content = True
-
-    def run(self) -> list[nodes.Node]:
-        for path in Path(explorers.__file__).parent.rglob("*.*"):
-            if path.suffix in (".py", ".mjs", ".css"):
-                self.env.note_dependency(str(path))
-        traits = yaml.safe_load("\n".join(self.content)) or {}
-        widget = getattr(explorers, self.arguments[0])(**traits)
-        return [nodes.raw("", widget.static_html(), format="html")]
-
-
-def share(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Move the modules and styles of widgets to files that all pages share; drop the kernel's widget states.
-
-    The files hold classic scripts, which a browser loads from disk as well as over http.
-    """
-    context["script_files"] = [
-        file
-        for file in context.get("script_files", [])
-        if getattr(file, "attributes", {}).get("type") != "application/vnd.jupyter.widget-state+json"
-    ]
-    if "data-cfgtoy=" not in context.get("body", ""):
-        return
-    folder = Path(app.outdir) / "_static" / "widgets"
-    folder.mkdir(parents=True, exist_ok=True)
-    root = context["pathto"]("_static/widgets", resource=True)
-    seen: set[str] = set()
-
-    def moved(match: re.Match[str], suffix: str, tag: str) -> str:
-        name = f"{match['key']}{suffix}"
-        if name in seen:
-            return ""
-        seen.add(name)
-        (folder / name).write_text(match["text"], encoding="utf-8")
-        return tag.format(f"{root}/{name}")
-
-    body = _SCRIPT.sub(lambda m: moved(m, ".js", '<script src="{}"></script>'), context["body"])
-    context["body"] = _STYLE.sub(lambda m: moved(m, ".css", '<link rel="stylesheet" href="{}">'), body)
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     # myst-nb finds plugins among installed packages' entry points; this one comes with the book.
     if Outputs not in load_mime_renders():
         load_mime_renders().append(Outputs)
-    app.add_directive("explorer", Explorer)
-    app.connect("html-page-context", share, priority=900)
     return {"parallel_read_safe": True}

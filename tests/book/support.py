@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
@@ -18,21 +14,12 @@ HTML = ROOT / "_build" / "html"
 
 def page_names() -> list[str]:
     """The pages that the table of contents names."""
-
-    def files(entry: Any) -> Iterator[str]:
-        if isinstance(entry, dict):
-            for key, value in entry.items():
-                yield from [value] if key in ("file", "root") else files(value)
-        elif isinstance(entry, list):
-            for item in entry:
-                yield from files(item)
-
-    return list(files(yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))))
+    return tool("contents").pages(BOOK)
 
 
 def chapter_paths() -> list[Path]:
     """The notebooks that the table of contents names."""
-    return [path for name in page_names() if (path := BOOK / f"{name}.ipynb").is_file()]
+    return tool("contents").notebooks(BOOK)
 
 
 def tool(name: str) -> ModuleType:

@@ -17,8 +17,8 @@ from nbclient import NotebookClient
 from cfgtoy.ledger import MIME
 from tests.book.support import BOOK, ROOT, chapter_paths, tool
 
-downloads = tool("downloads")
-NAMES = downloads.Names(
+downloads, plain = tool("downloads"), tool("plain")
+NAMES = plain.Names(
     numbers={"eq-a": "6.2", "ex-a": "Exercise 6.1", "alg-a": "Algorithm 6.1"},
     places={
         "ch-b": ("guidance/07-b", "7. B"),
@@ -36,7 +36,7 @@ NAMES = downloads.Names(
 
 
 @pytest.mark.parametrize(
-    ("source", "plain"),
+    ("source", "markdown"),
     [
         ("(ch-a)=\n# A", "# A"),
         ("See {eq}`eq-a`, {prf:ref}`alg-a`.", "See (6.2), Algorithm 6.1."),
@@ -61,12 +61,12 @@ NAMES = downloads.Names(
         ("```python\n{eq}`eq-a` [](x.md)\n```", "```python\n{eq}`eq-a` [](x.md)\n```"),
     ],
 )
-def test_text_becomes_markdown(source: str, plain: str) -> None:
-    assert downloads.Plain(NAMES, "guidance/06-a").text(source) == plain
+def test_text_becomes_markdown(source: str, markdown: str) -> None:
+    assert plain.Plain(NAMES, "guidance/06-a").text(source) == markdown
 
 
 def test_references_come_in_the_order_of_citing() -> None:
-    text = downloads.Plain(NAMES)
+    text = plain.Plain(NAMES)
     text.text("{footcite:p}`ka` {footcite:p}`ho` {footcite:p}`ka`")
     assert text.text("```{footbibliography}\n```") == "1. Karras. 2024.\n2. J. Ho and T. Salimans. 2022."
 

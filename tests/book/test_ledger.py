@@ -17,7 +17,7 @@ IDS = [f"{letter}{number}" for letter, count in COUNTS.items() for number in ran
 
 def test_claims_are_all_there() -> None:
     claims = {
-        claim: text for group in tool("ledger_table").groups(BOOK) for claim, text in group.claims.items()
+        claim: text for group in tool("measurements").groups(BOOK) for claim, text in group.claims.items()
     }
     assert list(claims) == IDS
     assert all(len(text.split()) > 3 for text in claims.values())
@@ -25,7 +25,7 @@ def test_claims_are_all_there() -> None:
 
 @pytest.mark.parametrize("claim", IDS)
 def test_claim_is_measured(claim: str) -> None:
-    found = [row for row in tool("ledger_table").rows(BOOK) if row.claim == claim]
+    found = [row for row in tool("measurements").rows(BOOK) if row.claim == claim]
     assert found, f"no chapter measures {claim}"
     for row in found:
         assert row.figure
@@ -42,7 +42,7 @@ def plain(text: str) -> str:
 def test_page_shows_every_row(html: Path) -> None:
     soup = BeautifulSoup((html / "back" / "ledger.html").read_text(encoding="utf-8"), "html.parser")
     shown = [plain(row.get_text()) for row in soup.select("table.ledger tbody tr")]
-    found = tool("ledger_table").rows(BOOK)
+    found = tool("measurements").rows(BOOK)
     assert len(shown) >= len(found)
     for row in found:
         assert any(plain(f"{row.what}: {row.figure}") in line for line in shown), row
@@ -81,7 +81,7 @@ def output(*arguments: object) -> dict:
 
 
 def test_rows_come_from_outputs(tmp_path: Path) -> None:
-    rows = tool("ledger_table").rows(book(tmp_path, ["A2", "A1"], [output("gap", 0.25, True, "here")]))
+    rows = tool("measurements").rows(book(tmp_path, ["A2", "A1"], [output("gap", 0.25, True, "here")]))
     assert [(r.claim, r.page, r.title, r.what, r.figure) for r in rows] == [
         ("A2", "one", "The title", "gap", "0.250"),
         ("A1", "one", "The title", "gap", "0.250"),
@@ -95,7 +95,7 @@ def test_a_cell_may_say_what_it_measured_on(tmp_path: Path) -> None:
         (folder / "one.ipynb").read_text().replace('{"claims": ["A1"]}', '{"claims": ["A1"], "on": "digits"}')
     )
     (folder / "one.ipynb").write_text(text)
-    assert [row.on for row in tool("ledger_table").rows(folder)] == ["digits"]
+    assert [row.on for row in tool("measurements").rows(folder)] == ["digits"]
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_a_cell_may_say_what_it_measured_on(tmp_path: Path) -> None:
     ],
 )
 def test_what_was_measured_on_follows_from_words_and_page(page: str, what: str, on: str) -> None:
-    assert tool("ledger_table").measured_on(page, what) == on
+    assert tool("measurements").measured_on(page, what) == on
 
 
 def test_rows_name_what_the_book_measures_on() -> None:
     """Images in the part on images and nowhere else."""
-    ledger = tool("ledger_table")
+    ledger = tool("measurements")
     for row in ledger.rows(BOOK):
         assert row.on in ("mixtures", "the paper's tables", *ledger.IMAGES), row
         assert row.on != "mixtures" or not row.page.startswith("images/"), row
@@ -126,7 +126,7 @@ def test_rows_name_what_the_book_measures_on() -> None:
 
 
 def test_a_claim_differs_where_the_hardest_verdicts_do() -> None:
-    ledger = tool("ledger_table")
+    ledger = tool("measurements")
 
     def row(claim: str, on: str, verdict: str) -> object:
         return ledger.Row(claim, "page", "title", on, "what", "1", verdict, "")
@@ -142,7 +142,7 @@ def test_a_claim_differs_where_the_hardest_verdicts_do() -> None:
 
 
 def test_page_marks_and_lists_what_differs(html: Path) -> None:
-    ledger = tool("ledger_table")
+    ledger = tool("measurements")
     soup = BeautifulSoup((html / "back" / "ledger.html").read_text(encoding="utf-8"), "html.parser")
     wanted = {f"differs-{claim.lower()}" for claim in ledger.differing(ledger.rows(BOOK))}
     assert {str(a["href"]).lstrip("#") for a in soup.select("table.ledger a[href^='#differs-']")} == wanted
@@ -155,7 +155,7 @@ def test_page_marks_and_lists_what_differs(html: Path) -> None:
 
 
 def test_summary_counts_every_row(html: Path) -> None:
-    rows = tool("ledger_table").rows(BOOK)
+    rows = tool("measurements").rows(BOOK)
     soup = BeautifulSoup((html / "intro.html").read_text(encoding="utf-8"), "html.parser")
     lines = [
         [cell.get_text(strip=True) for cell in tr.select("td")]
@@ -173,9 +173,9 @@ def plain_on(text: str) -> str:
 
 def test_unknown_claim_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="A9"):
-        tool("ledger_table").rows(book(tmp_path, ["A9"], [output("gap", 0.25, True)]))
+        tool("measurements").rows(book(tmp_path, ["A9"], [output("gap", 0.25, True)]))
 
 
 def test_claim_without_measurement_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no measured output"):
-        tool("ledger_table").rows(book(tmp_path, ["A1"], []))
+        tool("measurements").rows(book(tmp_path, ["A1"], []))
