@@ -14,20 +14,21 @@ import html
 import json
 import posixpath
 import re
-import shutil
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
-import yaml
+from browser import chromium, launched
 from bs4 import BeautifulSoup, Tag
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+BOOK = ROOT / "book"
+sys.path.append(str(BOOK / "_ext"))
+
+from contents import Part, parts  # noqa: E402
+
 PAPER = {"a4": "210mm 297mm", "letter": "8.5in 11in"}
 REFERENCES = ("aria-labelledby", "aria-describedby", "for")
 
@@ -66,21 +67,6 @@ nav.listing li a { color: inherit; flex: 1; }
 nav.listing li.of-part { font-weight: 600; margin-top: 1.1rem; }
 """
 """What the theme's style sheets leave to say for paper. ``%(pages)s`` names each chapter at the top of its pages."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the book: its caption, empty for the front page, and the names of its pages."""
-
-    caption: str
-    pages: tuple[str, ...]
-
-
-def parts(contents: dict[str, object]) -> Iterator[Part]:
-    """The parts of a table of contents as ``_toc.yml`` holds it."""
-    yield Part("", (str(contents["root"]).removesuffix(".md"),))
-    for part in contents["parts"]:  # type: ignore[attr-defined]
-        yield Part(part["caption"], tuple(chapter["file"] for chapter in part["chapters"]))
 
 
 def ident(page: str, name: str = "") -> str:
@@ -130,13 +116,8 @@ def article(html_folder: Path, page: str, known: set[str], base: str) -> Tag:
             name for name in node["class"] if name not in ("toggle", "dropdown", "toggle-hidden")
         ]
     names = {str(node["id"]) for node in found.select("[id]")}
-    taken: set[str] = set()
     for node in found.select("[id]"):
-        if str(node["id"]) in taken:  # exercises' inner boxes share one
-            del node["id"]
-        else:
-            taken.add(str(node["id"]))
-            node["id"] = ident(page, str(node["id"]))
+        node["id"] = ident(page, str(node["id"]))
     for node in found.select("a[href]"):
         address = linked(page, str(node["href"]), known)
         if address is None:
@@ -194,9 +175,8 @@ def title(found: Tag) -> str:
     return "".join(text for text in heading.strings if text.parent.get("class") != ["headerlink"]).strip()
 
 
-def document(html_folder: Path, contents: dict[str, object], *, base: str, size: str, version: str) -> str:
+def document(html_folder: Path, book: Sequence[Part], *, base: str, size: str, version: str) -> str:
     """The one page that is printed."""
-    book = list(parts(contents))
     known = {page for part in book for page in part.pages}
     body, listed, pages = [], [], []
     for part in book:
@@ -218,7 +198,7 @@ def document(html_folder: Path, contents: dict[str, object], *, base: str, size:
             kind = "page part" if part_heading else "page"
             body.append(f'<section class="{kind}" id="{name}">{part_heading}{found}</section>')
     front = BeautifulSoup(
-        (html_folder / f"{contents['root']}.html").read_text(encoding="utf-8"), "html.parser"
+        (html_folder / f"{book[0].pages[0]}.html").read_text(encoding="utf-8"), "html.parser"
     )
     sheets = [str(link["href"]) for link in front.select('link[rel="stylesheet"]')]
     settings = next(s.string for s in front.select("script") if s.string and "window.MathJax" in s.string)
@@ -269,11 +249,9 @@ def page_numbers(pdf: bytes) -> dict[str, int]:
 def print_pdf(source: Path, target: Path) -> list[str]:
     """Print the document at ``source``; give what went wrong, a line each."""
     trouble: list[str] = []
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+    if chromium() is None:
         return ["no Chromium on the path"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with launched() as browser:
         page = browser.new_page(color_scheme="light")
         page.set_default_timeout(300_000)
         page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
@@ -290,7 +268,6 @@ def print_pdf(source: Path, target: Path) -> list[str]:
             numbers,
         )
         page.pdf(path=target, tagged=True, outline=True, **settings)
-        browser.close()
     return trouble
 
 
@@ -302,26 +279,22 @@ def main() -> int:
         "--html", type=Path, default=ROOT / "_build" / "html", help="folder of the built pages"
     )
     parser.add_argument("--to", type=Path, default=ROOT / "_build" / "pdf" / "guidance-measured.pdf")
-    parser.add_argument("--toc", type=Path, default=ROOT / "book" / "_toc.yml")
     parser.add_argument("--paper", choices=sorted(PAPER), default="a4")
     arguments = parser.parse_args()
     import cfgtoy
 
     started = time.perf_counter()
     folder = arguments.html.resolve()
-    contents = yaml.safe_load(arguments.toc.read_text(encoding="utf-8"))
-    missing = [p for part in parts(contents) for p in part.pages if not (folder / f"{p}.html").is_file()]
+    book = parts(BOOK)
+    missing = [page for part in book for page in part.pages if not (folder / f"{page}.html").is_file()]
     if missing:
         print(f"{folder} lacks {', '.join(missing)}: run make book", file=sys.stderr)
         return 1
     arguments.to.parent.mkdir(parents=True, exist_ok=True)
     source = arguments.to.with_suffix(".html")
-    source.write_text(
-        document(
-            folder, contents, base=folder.as_uri(), size=PAPER[arguments.paper], version=cfgtoy.__version__
-        ),
-        encoding="utf-8",
-    )
+    size = PAPER[arguments.paper]
+    text = document(folder, book, base=folder.as_uri(), size=size, version=cfgtoy.__version__)
+    source.write_text(text, encoding="utf-8")
     trouble = print_pdf(source, arguments.to.resolve())
     for line in trouble:
         print(line, file=sys.stderr)

@@ -1,11 +1,15 @@
-"""Small repairs of the theme's pages: weight and accessibility."""
+"""Small repairs of what the theme and other extensions make: weight, ids and accessibility."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
+
+REPEATED = {"exercise-content", "solution-content", "proof-content"}
+"""The ids that sphinx-exercise and sphinx-proof give to a section inside every box; nothing asks for them."""
 
 
 def drop_icon_script(app: Sphinx, exception: Exception | None) -> None:
@@ -13,6 +17,12 @@ def drop_icon_script(app: Sphinx, exception: Exception | None) -> None:
     script = Path(app.outdir) / "_static" / "scripts" / "fontawesome.js"
     if exception is None and script.is_file():
         script.write_text("// Icons come from the font.\n", encoding="utf-8")
+
+
+def drop_repeated_ids(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """An id stands once on a page."""
+    for section in doctree.findall(nodes.section):
+        section["ids"] = [name for name in section["ids"] if name not in REPEATED]
 
 
 def repair_roles(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
@@ -30,6 +40,7 @@ def mark_photographs(app: Sphinx, page: str, template: str, context: dict[str, A
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("doctree-resolved", drop_repeated_ids)
     app.connect("html-page-context", repair_roles, priority=900)
     app.connect("html-page-context", mark_photographs, priority=900)
     app.connect("build-finished", drop_icon_script)

@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 
 from tests.book.support import HTML, ROOT, chapter_paths, page_names
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -65,5 +66,6 @@ def site(html: Path) -> Iterator[str]:
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh tab on a wide screen, in light mode."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    context.set_default_timeout(1000 * PATIENCE)
     yield context.new_page()
     context.close()

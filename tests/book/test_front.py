@@ -11,6 +11,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
 
 from tests.book.support import BOOK, chapter_paths, page_names, tool
+from tests.waiting import PATIENCE, eventually, settle
 
 SCREENS = {"wide": (1280, 800), "phone": (390, 844)}
 
@@ -35,9 +36,10 @@ def test_explorer_is_alive_within_the_first_screen(browser: Browser, site: str, 
     context = browser.new_context(
         viewport={"width": width, "height": height}, has_touch=phone, is_mobile=phone
     )
+    context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
-    page.goto(f"{site}/intro.html", wait_until="networkidle")
-    page.wait_for_selector(".front-explorer .cfgtoy-widget[data-ready=true]")
+    page.goto(f"{site}/intro.html")
+    settle(page)
     canvas, slider = (
         page.locator(".front-explorer canvas").first,
         page.get_by_label("guidance weight w").first,
@@ -54,16 +56,15 @@ def test_explorer_is_alive_within_the_first_screen(browser: Browser, site: str, 
     assert box is not None
     press = page.touchscreen.tap if phone else page.mouse.click
     press(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
-    page.wait_for_timeout(300)
-    assert float(slider.input_value()) > 4
-    assert canvas.evaluate("c => c.toDataURL()") != before
+    eventually(page, lambda: float(slider.input_value()) > 4, "the slider did not move")
+    eventually(page, lambda: canvas.evaluate("c => c.toDataURL()") != before, "the picture did not change")
     assert page.evaluate("scrollY") == 0
     context.close()
 
 
 def test_map_has_every_chapter_and_what_it_needs(front: BeautifulSoup) -> None:
     """A box a chapter of the table of contents, in its order; the words for screen readers name its needs."""
-    found = tool("reading").read(BOOK)
+    found = tool("chapters").read(BOOK)
     boxes = front.select(".chapter-map ol a")
     assert [str(box["href"]).removesuffix(".html") for box in boxes] == numbered()
     assert [chapter.page for chapter in found] == numbered()
@@ -76,7 +77,7 @@ def test_map_has_every_chapter_and_what_it_needs(front: BeautifulSoup) -> None:
 
 def test_needs_are_the_links_of_the_line_you_need() -> None:
     """Read here in another way: the chapters' labels that stand between "You need" and the next full stop."""
-    for chapter in tool("reading").read(BOOK):
+    for chapter in tool("chapters").read(BOOK):
         text = (BOOK / f"{chapter.page}.ipynb").read_text(encoding="utf-8")
         line = text[text.index("You need") :].split(":::", maxsplit=1)[0]
         line = re.match(r"(?s).+?\.(?=\s|\\n|$)", line)[0]  # type: ignore[index]
@@ -84,7 +85,7 @@ def test_needs_are_the_links_of_the_line_you_need() -> None:
         linked = {Path(link).name for link in re.findall(r"\(([\w./-]+)\.ipynb", line)}
         labels = set(re.findall(r"(?<=[`<])ch-[\w-]+", line))
         there = {
-            other.label for other in tool("reading").read(BOOK) if Path(other.page).name in names - linked
+            other.label for other in tool("chapters").read(BOOK) if Path(other.page).name in names - linked
         }
         assert linked <= names
         assert there == labels
@@ -92,24 +93,24 @@ def test_needs_are_the_links_of_the_line_you_need() -> None:
 
 def test_map_is_drawn_downwards_without_running_into_boxes() -> None:
     """Each chapter lies below all it needs, in a place of its own; no line crosses a box."""
-    reading = tool("reading")
-    found = reading.read(BOOK)
-    at, edges = reading.places(found), reading.essential(found)
+    drawing = tool("chapter_map")
+    found = tool("chapters").read(BOOK)
+    at, edges = drawing.places(found), tool("chapters").essential(found)
     assert len(set(at.values())) == len(at) == len(found)
-    assert all(column in range(reading.COLUMNS) for _, column in at.values())
+    assert all(column in range(drawing.COLUMNS) for _, column in at.values())
     for page, needs in edges.items():
         for need in needs:
             assert at[need][0] < at[page][0]
-            lane = reading._lane(at[need], at[page], at.values())
+            lane = drawing.lane(at[need], at[page], at.values())
             between = {column for row, column in at.values() if at[need][0] < row < at[page][0]}
             assert lane not in between
 
 
 def test_essential_edges_keep_all_that_is_needed() -> None:
     """Following the lines upwards from a chapter reaches exactly what it builds on."""
-    reading = tool("reading")
-    found = reading.read(BOOK)
-    edges, above = reading.essential(found), reading.ancestors(found)
+    chapters = tool("chapters")
+    found = chapters.read(BOOK)
+    edges, above = chapters.essential(found), chapters.ancestors(found)
 
     def climb(page: str) -> set[str]:
         return set(edges[page]).union(*(climb(need) for need in edges[page]))
@@ -120,17 +121,19 @@ def test_essential_edges_keep_all_that_is_needed() -> None:
 @pytest.mark.browser
 def test_map_lights_up_from_the_keyboard(page: Page, site: str) -> None:
     """With the focus on the last chapter of a line, the boxes and lines above it change their look."""
-    page.goto(f"{site}/intro.html", wait_until="networkidle")
-    reading = tool("reading")
-    found = reading.read(BOOK)
+    page.goto(f"{site}/intro.html")
+    settle(page)
+    chapters = tool("chapters")
+    found = chapters.read(BOOK)
     last = found[-1]
-    above = [chapter.number for chapter in found if chapter.page in reading.ancestors(found)[last.page]]
+    above = [chapter.number for chapter in found if chapter.page in chapters.ancestors(found)[last.page]]
     others = [chapter.number for chapter in found if chapter.number not in (*above, last.number)]
     shadow = "id => getComputedStyle(document.getElementById(`map-${id}`)).boxShadow"
     dark = {number: page.evaluate(shadow, number) for number in (*above, *others)}
     page.locator(f"#map-{last.number - 1}").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == f"map-{last.number}"
+    settle(page)
     assert all(page.evaluate(shadow, number) != dark[number] for number in above)
     assert all(page.evaluate(shadow, number) == dark[number] for number in others)
 
@@ -140,7 +143,7 @@ def test_paths_fit_their_names(front: BeautifulSoup) -> None:
     cards = {card.select_one("h3").get_text().strip("#\n"): card for card in front.select(".path")}  # type: ignore[union-attr]
     assert list(cards) == ["An hour", "A day", "A course"]
     totals = {name: card.select_one(".path-total").get_text() for name, card in cards.items()}  # type: ignore[union-attr]
-    minutes = {chapter.page: chapter.minutes for chapter in tool("reading").read(BOOK)}
+    minutes = {chapter.page: chapter.minutes for chapter in tool("chapters").read(BOOK)}
     chosen = {name: [str(a["href"])[:-5] for a in card.select("li a")] for name, card in cards.items()}
     for pages in chosen.values():
         assert pages == [page for page in numbered() if page in pages]
@@ -152,21 +155,23 @@ def test_paths_fit_their_names(front: BeautifulSoup) -> None:
 
 def test_minutes_follow_the_length(tmp_path: Path) -> None:
     """Words, lines, formulas, figures and sliders each take their time; hidden code and exercises take none."""
-    reading = tool("reading")
+    chapters = tool("chapters")
 
     def seconds(*cells: tuple[str, str, dict]) -> float:
         made = [{"cell_type": kind, "source": text, "metadata": {}, **more} for kind, text, more in cells]
-        return reading.reading_seconds(made)
+        return chapters.reading_seconds(made)
 
     text = ("markdown", "word " * 170, {})
     assert seconds(text) == pytest.approx(60)
-    assert seconds(text, ("markdown", "$$ x = 1 $$ (eq-x)", {})) == pytest.approx(60 + reading.FORMULA, abs=2)
-    assert seconds(("code", "a = 1\n\nb = 2", {})) == 2 * reading.LINE
+    assert seconds(text, ("markdown", "$$ x = 1 $$ (eq-x)", {})) == pytest.approx(
+        60 + chapters.FORMULA, abs=2
+    )
+    assert seconds(("code", "a = 1\n\nb = 2", {})) == 2 * chapters.LINE
     assert seconds(("code", "a = 1", {"metadata": {"tags": ["hide-input"]}})) == 0
     figure = {"outputs": [{"data": {"image/png": "", "text/plain": "Figure: x"}}]}
     slider = {"outputs": [{"data": {"image/png": "", "text/plain": "Interactive figure: x"}}]}
-    assert seconds(("code", "", figure)) == reading.FIGURE
-    assert seconds(("code", "", slider)) == reading.SLIDER
+    assert seconds(("code", "", figure)) == chapters.FIGURE
+    assert seconds(("code", "", slider)) == chapters.SLIDER
     assert seconds(("markdown", "## Exercises", {}), text) == 0
 
 
@@ -184,9 +189,9 @@ def test_every_exercise_is_listed_with_its_aim(html: Path) -> None:
     assert listed == set(labels)
 
 
-@pytest.mark.parametrize("label", [e.label for c in tool("reading").read(BOOK) for e in c.exercises])
+@pytest.mark.parametrize("label", [e.label for c in tool("chapters").read(BOOK) for e in c.exercises])
 def test_aim_is_a_sentence(label: str) -> None:
-    [exercise] = [e for c in tool("reading").read(BOOK) for e in c.exercises if e.label == label]
+    [exercise] = [e for c in tool("chapters").read(BOOK) for e in c.exercises if e.label == label]
     assert exercise.title
     assert 4 <= len(exercise.aim.split()) <= 30
     assert exercise.aim.endswith((".", "?"))
@@ -200,4 +205,4 @@ def test_needing_a_later_chapter_is_refused(tmp_path: Path) -> None:
         "root: intro\nparts:\n  - caption: P\n    chapters:\n      - file: 01-a\n"
     )
     with pytest.raises(ValueError, match="ch-b"):
-        tool("reading").read(tmp_path)
+        tool("chapters").read(tmp_path)

@@ -10,6 +10,8 @@ import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import Page, Request, Response
 
+from tests.waiting import resize, settle
+
 pytestmark = pytest.mark.browser
 
 OWN_LIMIT, LIGHT_LIMIT = 3_000_000, 1_000_000  # the second for pages without photographs
@@ -49,7 +51,7 @@ def visit(page: Page, site: str, page_name: str, visits: dict[str, Visit]) -> Vi
     """The page, loaded on a wide screen and then narrowed to a phone's width."""
     if page_name in visits:
         return visits[page_name]
-    seen = visits[page_name] = Visit()
+    seen = Visit()
 
     def weigh(response: Response) -> None:
         if response.status >= 400:
@@ -66,17 +68,14 @@ def visit(page: Page, site: str, page_name: str, visits: dict[str, Visit]) -> Vi
     page.on("requestfailed", lambda r: seen.trouble.append(f"failed: {r.url}"))
     page.on("request", asked)
     page.on("response", weigh)
-    page.goto(f"{site}/{page_name}.html", wait_until="networkidle")
-    if page.locator(".math").count():
-        page.wait_for_function("document.querySelectorAll('mjx-container').length > 0")
+    page.goto(f"{site}/{page_name}.html")
+    settle(page)
+    assert page.locator("mjx-container").count() or not page.locator(".math").count()
     errors = page.locator("mjx-merror, [data-mjx-error]").all_inner_texts()
     seen.trouble += [f"formula: {text}" for text in errors]
-    for widget in page.locator(".cfgtoy-widget").all():
-        if widget.get_attribute("data-ready") != "true":
-            seen.trouble.append(f"widget {widget.get_attribute('id')} did not start")
-    page.set_viewport_size({"width": 375, "height": 740})
-    page.wait_for_timeout(300)
+    resize(page, 375, 740)
     seen.too_wide = page.evaluate(WIDE)
+    visits[page_name] = seen
     return seen
 
 
@@ -109,8 +108,8 @@ def test_page_runs_from_disk(page: Page, html: Path, page_name: str) -> None:
     trouble: list[str] = []
     page.on("pageerror", lambda e: trouble.append(str(e)))
     page.on("requestfailed", lambda r: trouble.append(r.url))
-    page.goto((html / f"{page_name}.html").as_uri(), wait_until="load")
-    page.wait_for_timeout(300)
+    page.goto((html / f"{page_name}.html").as_uri())
+    settle(page)
     assert page.locator(".cfgtoy-widget").count() == page.locator(".cfgtoy-widget[data-ready=true]").count()
     assert not trouble
 
@@ -139,12 +138,12 @@ def test_headings_do_not_skip_a_level(html: Path, page_name: str) -> None:
 
 def test_search_finds_a_chapter(page: Page, site: str) -> None:
     """The book's own search, which runs in the page."""
-    page.goto(f"{site}/search.html?q=hyperbolic+secant", wait_until="networkidle")
+    page.goto(f"{site}/search.html?q=hyperbolic+secant")
     page.wait_for_selector("#search-results li a")
     assert "background/" in str(page.locator("#search-results li a").first.get_attribute("href"))
 
 
 def test_address_of_the_folder_opens_the_book(page: Page, site: str) -> None:
-    page.goto(f"{site}/", wait_until="load")
+    page.goto(f"{site}/")
     page.wait_for_url("**/intro.html")
     assert page.locator("article.bd-article h1").count() == 1

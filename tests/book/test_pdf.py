@@ -8,14 +8,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 
 from tests.book.support import BOOK, page_names, tool
 
-pdf = tool("pdf")
+pdf, contents = tool("pdf"), tool("contents")
 KNOWN = {"intro", "guidance/06-a", "guidance/07-b"}
-SMALL = {"root": "intro", "parts": [{"caption": "Guidance", "chapters": [{"file": "guidance/08-attack"}]}]}
+SMALL = [contents.Part("", ("intro",)), contents.Part("Guidance", ("guidance/08-attack",))]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +34,7 @@ def test_links_stay_inside(address: str, leads: str | None) -> None:
 @pytest.fixture(scope="module")
 def document(html: Path) -> BeautifulSoup:
     """The whole book as the page that is printed."""
-    contents = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
-    text = pdf.document(html, contents, base=html.as_uri(), size=pdf.PAPER["a4"], version="1.2.3")
+    text = pdf.document(html, contents.parts(BOOK), base=html.as_uri(), size=pdf.PAPER["a4"], version="1.2.3")
     return BeautifulSoup(text, "html.parser")
 
 

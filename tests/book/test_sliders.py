@@ -10,6 +10,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Locator, Page
 
 from tests.book.support import BOOK, page_names
+from tests.waiting import PATIENCE, eventually, settle
 
 pytestmark = pytest.mark.browser
 
@@ -22,17 +23,27 @@ def picture(widget: Locator) -> bytes:
 
 def opened(page: Page, site: str, name: str) -> list[Locator]:
     """The running widgets of a page."""
-    page.goto(f"{site}/{name}.html", wait_until="networkidle")
-    widgets = page.locator(".cfgtoy-widget")
-    for index in range(widgets.count()):
-        page.wait_for_selector(f"#{widgets.nth(index).get_attribute('id')}[data-ready=true]")
-    return widgets.all()
+    page.goto(f"{site}/{name}.html")
+    settle(page)
+    return page.locator(".cfgtoy-widget").all()
 
 
-def settle(page: Page) -> None:
-    """Two frames and a moment: explorers draw on the next animation frame."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    page.wait_for_timeout(120)
+def steady(page: Page, widget: Locator) -> bytes:
+    """The picture once it changes no more: a curve may grow for a while."""
+    settle(page)
+    seen = [picture(widget)]
+
+    def rests() -> bool:
+        seen.append(picture(widget))
+        return seen[-1] == seen[-2]
+
+    eventually(page, rests, "the picture never rests")
+    return seen[-1]
+
+
+def other(page: Page, widget: Locator, before: bytes, what: str) -> None:
+    """Wait until the widget shows another picture."""
+    eventually(page, lambda: picture(widget) != before, what)
 
 
 def with_widgets() -> list[str]:
@@ -53,11 +64,9 @@ def sweep_sliders(page: Page, widget: Locator) -> None:
         name = slider.get_attribute("aria-label") or slider.get_attribute("id")
         slider.focus()
         page.keyboard.press("Home")
-        settle(page)
-        first, text = picture(widget), slider.get_attribute("aria-valuetext")
+        first, text = steady(page, widget), slider.get_attribute("aria-valuetext")
         page.keyboard.press("End")
-        settle(page)
-        assert picture(widget) != first, f"slider {name} changes nothing"
+        other(page, widget, first, f"slider {name} changes nothing")
         assert text, f"slider {name} has no spoken value"
         assert slider.get_attribute("aria-valuetext") != text, f"{name} speaks one value"
 
@@ -65,7 +74,7 @@ def sweep_sliders(page: Page, widget: Locator) -> None:
 def move_handles(page: Page, widget: Locator) -> None:
     for handle in widget.locator("[role=slider]:not(input)").all():
         handle.focus()
-        before = picture(widget)
+        before = steady(page, widget)
         for _ in range(5):
             page.keyboard.press("ArrowRight")
         settle(page)
@@ -78,20 +87,18 @@ def move_handles(page: Page, widget: Locator) -> None:
 
 def choose(page: Page, widget: Locator) -> None:
     for radio in widget.locator("input[type=radio]:not(:checked)").all():
-        before = picture(widget)
+        before = steady(page, widget)
         radio.check(force=True)
-        settle(page)
-        assert picture(widget) != before, f"choice {radio.get_attribute('value')} changes nothing"
+        other(page, widget, before, f"choice {radio.get_attribute('value')} changes nothing")
 
 
 def switch_theme(page: Page, widget: Locator) -> None:
     """The widget follows the page's theme without a reload."""
-    light = widget.screenshot()
+    light = steady(page, widget)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    settle(page)
-    assert widget.screenshot() != light, "dark mode changes nothing"
+    other(page, widget, light, "dark mode changes nothing")
     page.evaluate("document.documentElement.dataset.theme = 'light'")
-    settle(page)
+    eventually(page, lambda: picture(widget) == light, "the light picture does not come back")
 
 
 @pytest.mark.parametrize("name", with_widgets())
@@ -128,6 +135,7 @@ def test_no_two_frames_are_the_same(html: Path, name: str) -> None:
 def test_touch_moves_a_slider(browser, site: str, chapter) -> None:
     """A tap on the far end of the first slider changes its value."""
     context = browser.new_context(viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
+    context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
     opened(page, site, chapter.parent.name + "/" + chapter.stem)
     slider = page.locator(".cfgtoy-widget input[type=range]").first

@@ -12,6 +12,7 @@ import pytest
 from cfgtoy.explorers import StaticWidget
 from cfgtoy.explorers._bundle import modules
 from cfgtoy.explorers._exact import JS
+from tests.waiting import PATIENCE, settle
 
 # The book's colours, as its theme names them, and JupyterLab's absence.
 THEME = """
@@ -63,6 +64,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
             encoding="utf-8",
         )
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        context.set_default_timeout(1000 * PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
@@ -76,7 +78,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         page.goto(f"{file.as_uri()}{hash}")
         for n in range(len(widgets)):
             page.locator(".cfgtoy-widget[data-ready=true] canvas").nth(n).wait_for()
-        page.wait_for_timeout(100)
+        settle(page)
         return page
 
     yield open_page

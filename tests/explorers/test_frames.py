@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cfgtoy.explorers import Frames, frames
+from tests.waiting import settle
 
 
 def square(value: float, choice: int = 0) -> bytes:
@@ -44,7 +45,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
         body = "".join(widget.static_html() for widget in widgets)
         file.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><body>{body}')
         page.goto(file.as_uri())
-        page.wait_for_selector(".cfgtoy-widget[data-ready=true]")
+        settle(page)
         return page
 
     yield open_widgets

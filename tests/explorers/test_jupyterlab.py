@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import cfgtoy
+from tests import waiting
+from tests.lab import jupyterlab, open_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-TOKEN = "explorers"
 
 
 def cell(number: int, source: str) -> dict[str, Any]:
@@ -43,50 +37,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("jupyterlab")
     folder: Path = tmp_path_factory.mktemp("lab")
     (folder / "explorers.ipynb").write_text(json.dumps(NOTEBOOK))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    kinds = [
-        "JUPYTER_CONFIG",
-        "JUPYTER_DATA",
-        "JUPYTER_RUNTIME",
-        "JUPYTERLAB_SETTINGS",
-        "JUPYTERLAB_WORKSPACES",
-    ]
-    source = {"PYTHONPATH": str(Path(cfgtoy.__file__).parents[1])}  # the kernel runs what the tests run
-    own = {
-        **source,
-        "IPYTHONDIR": str(folder / "ipython"),
-        **{f"{kind}_DIR": str(folder / kind) for kind in kinds},
-    }
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
-        f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}",
-    ]  # fmt: skip
-    log = (folder / "log.txt").open("w")
-    server = subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{url}/api?token={TOKEN}", timeout=2)
-                break
-            except OSError:
-                time.sleep(0.25)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(10)
-        log.close()
+    with jupyterlab(folder) as address:
+        yield address
 
 
 def test_traits_go_both_ways(browser: Any, lab: str) -> None:
     page = browser.new_page(viewport={"width": 1200, "height": 1000})
-    page.goto(f"{lab}/lab/tree/explorers.ipynb?token={TOKEN}&reset")
-    page.wait_for_function(
-        "() => globalThis.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-        timeout=60000,
-    )
+    open_notebook(page, lab, "explorers.ipynb")
 
     def run(code: str) -> str:
         """Run code in the notebook's kernel and return what it prints."""
@@ -103,14 +60,10 @@ def test_traits_go_both_ways(browser: Any, lab: str) -> None:
         )
 
     def eventually(code: str, wanted: str) -> None:
-        for _ in range(60):
-            if (got := run(f"print({code})").strip()) == wanted:
-                return
-            page.wait_for_timeout(100)
-        raise AssertionError(f"{code}: {got!r}, not {wanted!r}")
+        waiting.eventually(page, lambda: run(f"print({code})").strip() == wanted, f"{code}: never {wanted!r}")
 
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.locator(".cx canvas").nth(1).wait_for(timeout=60000)
+    page.locator(".cx canvas").nth(1).wait_for()
     sampling, field = page.locator(".cx").nth(0), page.locator(".cx").nth(1)
     sampling.scroll_into_view_if_needed()
     picture = "e => e.querySelector('canvas').toDataURL()"

@@ -18,6 +18,7 @@ from cfgtoy.explorers import (
     TradeoffExplorer,
 )
 from cfgtoy.explorers._exact import JS
+from tests.waiting import eventually, resize, settle
 
 pytestmark = pytest.mark.browser
 ALL = [ForwardExplorer, FieldExplorer, SamplingExplorer, TemperatureExplorer, TradeoffExplorer]
@@ -34,10 +35,6 @@ def wait_for_change(widget: Any, before: str) -> None:
     """Until the pictures are others than ``before``; a control that does nothing runs into the time limit."""
     changed = f"([widget, before]) => ({PIXELS})(widget) !== before"
     widget.page.wait_for_function(changed, arg=[widget.element_handle(), before], timeout=20_000)
-
-
-def settle(page: Any) -> None:
-    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
 
 def no_nan(widget: Any) -> None:
@@ -92,7 +89,7 @@ def test_axe_finds_nothing(open_page: Open) -> None:
     page = open_page(*(kind() for kind in ALL))
     for theme in ("light", "dark"):
         page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        page.wait_for_timeout(100)
+        settle(page)
         found = axe.run(page).response["violations"]
         assert not found, [(v["id"], [n["html"] for n in v["nodes"]]) for v in found]
 
@@ -110,11 +107,9 @@ def test_theme_switch_redraws_in_the_new_ink(open_page: Open) -> None:
     }"""
     on_white = widget.evaluate(count_light)  # arrows and text are dark
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.wait_for_timeout(100)
-    assert widget.evaluate(count_light) > on_white + 500
+    eventually(page, lambda: widget.evaluate(count_light) > on_white + 500, "the ink stays dark")
     page.evaluate("document.documentElement.dataset.theme = 'light'")
-    page.wait_for_timeout(100)
-    assert widget.evaluate(count_light) == on_white
+    eventually(page, lambda: widget.evaluate(count_light) == on_white, "the dark ink does not come back")
 
 
 @pytest.mark.parametrize("width", [320, 760])
@@ -126,10 +121,8 @@ def test_narrow_windows_and_dense_screens(open_page: Open, width: int) -> None:
         assert box is not None
         assert box["width"] <= width
         assert abs(canvas.evaluate("c => c.width") - 2 * box["width"]) <= 2
-    page.set_viewport_size({"width": 900, "height": 700})
-    page.wait_for_timeout(100)
-    page.set_viewport_size({"width": 320, "height": 700})
-    page.wait_for_timeout(100)
+    resize(page, 900, 700)
+    resize(page, 320, 700)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
@@ -140,7 +133,7 @@ def test_absurd_weights(open_page: Open, kind: type, w: str) -> None:
     widget = page.locator(".cfgtoy-widget")
     widget.get_by_label("guidance weight w, exact value").fill(w)
     page.keyboard.press("Enter")
-    page.wait_for_timeout(150)
+    settle(page)
     no_nan(widget)
     assert len(widget.locator("[role=status]").inner_text()) > 20
 
@@ -157,8 +150,12 @@ def test_absurd_mixtures_in_a_link(open_page: Open, kind: type) -> None:
         ("0,0,1,5,1,1,0_0,0,1,0,1,-3,1", "weight"),
         ("x", "number"),
     ):
-        page.evaluate("hash => { location.hash = hash; }", f"#{name}?mixture={rows}&w=NaN&lam=1e99&y=7")
-        page.wait_for_timeout(80)
+        page.evaluate(
+            "hash => new Promise((heard) => {"
+            " addEventListener('hashchange', () => heard(), { once: true }); location.hash = hash; })",
+            f"#{name}?mixture={rows}&w=NaN&lam=1e99&y=7",
+        )
+        settle(page)
         no_nan(widget)
         assert word in widget.locator("[role=status]").inner_text()
 
@@ -198,7 +195,7 @@ def test_copy_link(open_page: Open) -> None:
     widget.get_by_label("log-SNR λ (noise → data), exact value").fill("1.25")
     page.keyboard.press("Enter")
     widget.get_by_role("button", name="Copy link").click()
-    page.wait_for_timeout(100)
+    widget.get_by_role("status").filter(has_text=re.compile("Copied|Select and copy")).wait_for()
     fallback = widget.locator(".cx-copy")
     copied = fallback.input_value() if fallback.count() else page.evaluate("navigator.clipboard.readText()")
     assert copied.endswith("page.html#field?lam=1.25")
@@ -244,9 +241,12 @@ def test_readout_follows_the_pointer(open_page: Open) -> None:
 def test_play_runs_to_the_end_and_pauses(open_page: Open) -> None:
     page = open_page(SamplingExplorer(n=500))
     widget = page.locator(".cfgtoy-widget")
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") + 60_000)  # from here the page's clock goes as it is told
     widget.get_by_role("button", name="Play").click()
-    page.wait_for_timeout(700)
+    page.clock.run_for(700)
     widget.get_by_role("button", name="Pause").click()
+    page.clock.resume()
     settle(page)
     share = float(widget.get_by_label("progress of the run, %, exact value").input_value())
     assert 2 < share < 90
@@ -277,7 +277,7 @@ def test_figures_on_screen_say_what_guidance_does(open_page: Open) -> None:
     assert value(before["A"][0]) < 0.05 < value(after["A"][0])
     assert value(before["A"][1]) < 3  # per cent beyond 3σ: 1.1 for a Gaussian
     page.wait_for_function(
-        "() => [...document.querySelectorAll('td')].some(c => /^w = /.test(c.textContent))", timeout=20000
+        "() => [...document.querySelectorAll('td')].some(c => /^w = /.test(c.textContent))"
     )
     assert 0.05 <= value(rows(tradeoff)["least Fréchet at"][0].removeprefix("w = ")) <= 0.4
 
