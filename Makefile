@@ -17,7 +17,7 @@ book: $(STAMP)
 	$(BIN)/jupyter-book build book/ -W -n --keep-going
 
 test: book
-	$(BIN)/pytest --nbval -n $(WORKERS) --dist loadfile --durations=15
+	$(BIN)/pytest --nbval --built -n $(WORKERS) --dist loadfile --durations=15
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab book/

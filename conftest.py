@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +13,10 @@ from cfgtoy.ledger import MIME
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help = "with --nbval: compare the outputs of the book's last build, and run no chapter again"
+    parser.addoption("--built", action="store_true", help=help)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,8 +37,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Compare the chapters' text, and leave out what is drawn or made for a page."""
-    if hasattr(collector, "skip_compare"):  # nbval's notebook
-        collector.skip_compare += "text/html", "image/svg+xml", MIME
+    if not hasattr(collector, "skip_compare"):  # nbval's notebook
+        return
+    collector.skip_compare += "text/html", "image/svg+xml", MIME
+    if collector.config.option.built:
+
+        def setup() -> None:
+            from tests.book.built import replay
+
+            collector.kernel = replay(collector.path)
+            collector.setup_sanitize_files()
+
+        collector.setup = setup
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +57,9 @@ def browser() -> Iterator[Browser]:
 
     One a module, closed after it: Playwright keeps an event loop, and the notebooks' tests bring their own.
     """
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next((found for name in names if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium on the path")
-    from playwright.sync_api import sync_playwright
+    from tools.browser import chromium, launched
 
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    if chromium() is None:
+        pytest.skip("no Chromium on the path")
+    with launched() as running:
         yield running
-        running.close()
