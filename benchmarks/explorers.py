@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-from playwright.sync_api import sync_playwright
 
 from cfgtoy import datasets
 from cfgtoy.explorers import (
@@ -27,6 +25,10 @@ from cfgtoy.explorers import (
     TemperatureExplorer,
     TradeoffExplorer,
 )
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
+
+from browser import launched  # noqa: E402
 
 LAYERS = ["conditional", "unconditional", "difference", "guided"]
 
@@ -96,14 +98,10 @@ def main() -> None:
         ("temperature, T", TemperatureExplorer(), "temperature", None),
         ("trade-off, w", TradeoffExplorer(), "w", None),
     ]  # fmt: skip
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+    with launched() as browser:
         for name, widget, key, limit in cases:
             figures = measure(browser, widget, key, options.count, options.scale)
             print(json.dumps({"what": name, **figures, "limit_ms": limit}, ensure_ascii=False), flush=True)
-        browser.close()
 
 
 if __name__ == "__main__":
