@@ -29,7 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first, so that two workers end together: slow ones and chapters, then browsers."""
     weight: dict[Path, int] = {}
     for item in items:
-        slow = item.get_closest_marker("slow") or item.path.suffix == ".ipynb"
+        run = item.path.suffix == ".ipynb" and not item.config.option.built
+        slow = item.get_closest_marker("slow") or run
         own = 2 if slow else 1 if item.get_closest_marker("browser") else 0
         weight[item.path] = max(own, weight.get(item.path, 0))
     items.sort(key=lambda item: -weight[item.path])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -33,6 +34,13 @@ def test_internal_links_lead_somewhere(html: Path, page_name: str) -> None:
             broken.append(f"{target}: no such place")
     assert seen > 5
     assert not broken
+
+
+def test_an_id_stands_once_on_a_page(html: Path, page_name: str) -> None:
+    soup = BeautifulSoup((html / f"{page_name}.html").read_text(encoding="utf-8"), "html.parser")
+    counts = Counter(str(node["id"]) for node in soup.select("[id]"))
+    assert counts
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
 def test_no_external_files(html: Path, page_name: str) -> None:
