@@ -28,7 +28,7 @@ from cfgtoy.explorers import (
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
 
-from browser import launched  # noqa: E402
+from browser import launched
 
 LAYERS = ["conditional", "unconditional", "difference", "guided"]
 
