@@ -36,7 +36,7 @@ export default explorer({
 
     ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
     ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01, when: (s) => s.sampler === "ancestral" });
-    ui.slider({ key: "steps", label: "steps T", min: 2, max: 256, step: 1 });
+    ui.slider({ key: "steps", label: "steps N", min: 2, max: 256, step: 1 });
     ui.select({ key: "sampler", label: "sampler", options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]) });
     ui.select({ key: "y", label: "class", options: ({ mixture: m }) => [[null, "all"],
       ...Array.from({ length: mixtureOf(m).classes }, (_, c) => [c, `${className(c)} (y = ${c})`])] });
