@@ -57,14 +57,14 @@ def double(x: Tensor) -> Tensor:
 
 
 class Conditioning(nn.Module):
-    """The log-SNR, and the class where there is one, as one vector (b, width).
+    """The log-SNR, the class where there is one, and w where a student takes it, as one vector (b, width).
 
     Class −1 is ∅; it has a row of its own in the embedding, the last.
     """
 
     frequencies: Tensor
 
-    def __init__(self, width: int, num_classes: int | None) -> None:
+    def __init__(self, width: int, num_classes: int | None, strength: bool = False) -> None:
         super().__init__()
         self.num_classes = num_classes
         # periods from about 1.5 to 250 in λ: finer than any grid, wider than [−20, 20]
@@ -74,11 +74,22 @@ class Conditioning(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         if num_classes is not None:
             self.classes = nn.Embedding(num_classes + 1, width)
+        if strength:  # starts as a network that does not heed w
+            self.strength = nn.Linear(128, width, bias=False)
+            nn.init.zeros_(self.strength.weight)
 
-    def forward(self, logsnr: Tensor, y: Tensor | None) -> Tensor:
+    def waves(self, number: Tensor) -> Tensor:
+        """Cosines and sines of one number a sample, (b,) -> (b, 128)."""
+        angle = number.to(self.frequencies)[:, None] * self.frequencies  # (b, 64)
+        return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+    def forward(self, logsnr: Tensor, y: Tensor | None, w: Tensor | None = None) -> Tensor:
         with torch.autocast(logsnr.device.type, enabled=False):  # a bfloat16 λ has steps of 1/16 at 10
-            angle = logsnr.to(self.frequencies)[:, None] * self.frequencies  # (b, 64)
-            c = self.mlp(torch.cat([angle.cos(), angle.sin()], dim=1))  # (b, width)
+            c = self.mlp(self.waves(logsnr))  # (b, width)
+            if hasattr(self, "strength"):
+                if w is None:
+                    raise ValueError("w: got None, takes one guidance weight per sample")
+                c = c + self.strength(self.waves(w))
             if self.num_classes is not None:
                 if y is None:
                     raise ValueError("y: got None, takes one class per sample, with -1 for none")
@@ -197,6 +208,7 @@ class Size(TypedDict, total=False):
     cond: int
     head: int
     dropout: float
+    strength: bool
 
 
 class _Down(Sized):
@@ -215,6 +227,7 @@ class _Down(Sized):
         image_size: int = 32,
         num_classes: int = 10,
         dropout: float = 0.0,
+        strength: bool = False,
     ) -> None:
         super().__init__()
         channels, blocks, attention = tuple(channels), tuple(blocks), tuple(attention)
@@ -223,7 +236,9 @@ class _Down(Sized):
             "channels": channels, "blocks": blocks, "attention": attention,
             "cond": cond, "head": head, "dropout": dropout,
         }  # fmt: skip
-        self.conditioning = Conditioning(cond, num_classes if labels else None)
+        if strength:
+            self.args["strength"] = True
+        self.conditioning = Conditioning(cond, num_classes if labels else None, strength)
         self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)
 
 
@@ -240,6 +255,8 @@ class UNet(_Down):
         cond: width of the conditioning vector.
         head: width of an attention head.
         dropout: before the second convolution of a block, in training.
+        strength: whether it takes a guidance weight as one more input, as a student does that has learned the guided
+            answer.
 
     Raises:
         ValueError: levels that do not fit the image size or each other, heads that do not divide the channels.
@@ -282,9 +299,9 @@ class UNet(_Down):
         self.last = conv(c, self.args["in_channels"], bias=True, zero=True)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, z: Tensor, logsnr: Tensor, y: Tensor) -> Tensor:
-        """z (b, c, h, w) · logsnr (b,) · y (b,) int64 with −1 for ∅ -> (b, c, h, w) in float32."""
-        c = self.conditioning(logsnr, y)
+    def forward(self, z: Tensor, logsnr: Tensor, y: Tensor, w: Tensor | None = None) -> Tensor:
+        """z (b, c, h, w) · logsnr (b,) · y (b,) int64 with −1 for ∅ · w (b,) -> (b, c, h, w) in float32."""
+        c = self.conditioning(logsnr, y, w)
         h, skips = self.encoder(z, c)
         for i, (up, merges, level) in enumerate(zip(self.ups, self.merges, self.levels, strict=True)):
             h = up(h)
