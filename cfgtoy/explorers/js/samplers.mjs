@@ -87,3 +87,29 @@ export function sample(mixture, { classes, start, grid, sampler, noise, v = 0.3,
   path?.set(z, steps * 2 * n);
   return z;
 }
+
+/**
+ * The states of a run for samples of any size, along the probability-flow ODE: {step, lam, z, x, …} at each level, x the
+ * estimate and with it all else that `predict` said; the last one again as step T, with z = x.
+ * predict(z, λ) → a promise of {v, …}; z: Float32Array; sampler: "ddim", or "dpm++2m" (Lu et al. 2022b, Algorithm 2), which
+ * extrapolates x̂ from the level before; where a step is more than twice as long as that, as if it were as long.
+ */
+export async function* states(predict, z, grid, sampler) {
+  let before = null;
+  for (let step = 0; step < grid.length; step++) {
+    const lam = grid[step], next = grid[step + 1], [alpha, sigma] = alphaSigma(lam), { v, ...rest } = await predict(z, lam);
+    const x = z.map((at, i) => alpha * at - sigma * v[i]), state = { step, lam, z, x, ...rest };
+    yield state;
+    if (step + 1 === grid.length) {
+      yield { ...state, step: grid.length, z: x };
+    } else if (sampler === "ddim") {
+      const { keep, turn } = stepCoefficients(sampler, lam, next);
+      z = z.map((at, i) => keep * at + turn * v[i]);
+    } else {
+      const [alpha1, sigma1] = alphaSigma(next), fill = -alpha1 * Math.expm1((lam - next) / 2);
+      const ratio = (next - lam) / (lam - grid[step - 1]), ahead = (ratio <= 2 ? ratio : 1) / 2, old = before ?? x;
+      z = z.map((at, i) => (sigma1 / sigma) * at + fill * (x[i] + ahead * (x[i] - old[i])));
+      before = x;
+    }
+  }
+}

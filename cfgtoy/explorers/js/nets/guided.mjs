@@ -1,0 +1,52 @@
+// Networks as denoisers, guided: the rules of cfgtoy.guidance on what a network says, as one function of (z, λ).
+
+import { alphaSigma } from "../mixture.mjs";
+import { Memory } from "./memory.mjs";
+import { NoisyClassifier, UNet } from "./unet.mjs";
+import { readSafetensors } from "./weights.mjs";
+
+/** The network of a weight file: {net, kind, student}; kind: what its output means; fast: see Memory. */
+export function network(bytes, { fast = true } = {}) {
+  const { tensors, meta } = readSafetensors(bytes), { class: name, args } = meta.net;
+  const classifier = name === "NoisyClassifier", memory = new Memory({ fast, backwards: classifier });
+  const net = new (classifier ? NoisyClassifier : UNet)(memory, tensors, args);
+  return { net, kind: meta.kind, student: Boolean(net.conditioning.strength) };
+}
+
+/** The velocity that an estimate of a kind amounts to. */
+function velocity(kind, z, estimate, alpha, sigma) {
+  if (kind === "v") return estimate;
+  if (kind === "eps") return estimate.map((eps, i) => (eps - sigma * z[i]) / alpha);
+  return estimate.map((x, i) => (alpha * z[i] - x) / sigma);
+}
+
+/**
+ * predict(z, λ) → {v, push}: the guided velocity, and for each image the root mean square of what guidance added to ε̂.
+ * rule: "classifier-free", ε̃ = ε_c + w (ε_c − ε_∅), or "classifier", ε̃ = ε_c − w σ ∇ log p(c|z). A student has learned
+ * the guided answer: it takes w itself, and its push is not known (zero here).
+ */
+export function guided({ denoiser, classifier = null, rule, w, y }) {
+  const { net, kind, student } = denoiser, none = y.map(() => -1);
+  return (z, lam) => {
+    const [alpha, sigma] = alphaSigma(lam), each = z.length / y.length, push = new Float32Array(y.length);
+    const ask = (input, classes) => velocity(kind, input, net.run(input, lam, classes, w), alpha, sigma);
+    if (student || w === 0) return { v: ask(z, y), push };
+    let v, more; // the conditional velocity, and what guidance adds to it
+    if (rule === "classifier") {
+      v = ask(z, y);
+      more = classifier.net.run(z, lam, y).gradient.map((g) => (-w * sigma * g) / alpha);
+    } else {
+      const twice = new Float32Array(2 * z.length);
+      twice.set(z);
+      twice.set(z, z.length);
+      const both = ask(twice, [...y, ...none]);
+      v = both.slice(0, z.length);
+      more = v.map((c, i) => w * (c - both[z.length + i]));
+    }
+    for (let i = 0; i < z.length; i++) {
+      v[i] += more[i];
+      push[Math.floor(i / each)] += (alpha * more[i]) ** 2 / each;
+    }
+    return { v, push: push.map(Math.sqrt) };
+  };
+}
