@@ -43,6 +43,9 @@ class Module:
     and ``import x from``; ``export function``, ``export async function``, ``export class``,
     ``export const name``, ``export { a, b as c }`` and ``export default``.
 
+    ``import text from "./x.mjs?worker"`` gives a script as text: it runs ``x.mjs`` and all that it imports in a worker
+    of its own, and calls its default export with the worker's ``self``.
+
     Attributes:
         key: Name and hash of the rewritten text, and so of all that it imports.
         script: A classic script that fills the entry, once however often it runs.
@@ -70,11 +73,18 @@ def modules(entry: Path) -> list[Module]:
                     f"{path.name}: imported by {chain[-1].name if chain else 'nothing'}, not found"
                 )
             source = path.read_text(encoding="utf-8")
-            keys = {
-                match["path"]: visit(path.parent / match["path"], (*chain, path)).key
-                for match in _IMPORT.finditer(source)
-            }
-            done[path] = _rewrite(path.name, source, keys)  # after its imports: a dict keeps this order
+            entries = {}
+            for match in _IMPORT.finditer(source):
+                name, _, worker = match["path"].partition("?")
+                if worker and (worker != "worker" or not match["default"]):
+                    raise BundleError(
+                        f"{path.name}: {match.group()!r} is not a form of import understood here"
+                    )
+                imported = path.parent / name
+                entries[match["path"]] = (
+                    _worker(modules(imported)) if worker else _entry(visit(imported, (*chain, path)).key)
+                )
+            done[path] = _rewrite(path.name, source, entries)  # after its imports: a dict keeps this order
         return done[path]
 
     visit(entry, ())
@@ -84,19 +94,30 @@ def modules(entry: Path) -> list[Module]:
 def as_es_module(parts: list[Module]) -> str:
     """One ES module with the default export of the last of ``parts``."""
     scripts = "\n".join(part.script for part in parts)
-    return f"{scripts}\nexport default {_REGISTRY}[{json.dumps(parts[-1].key)}].default;\n"
+    return f"{scripts}\nexport default {_entry(parts[-1].key)}.default;\n"
 
 
-def _rewrite(name: str, source: str, keys: dict[str, str]) -> Module:
-    """The registry entry of one module; ``keys`` are those of its imports, by path."""
+def _entry(key: str) -> str:
+    """The expression for a module that has run."""
+    return f"{_REGISTRY}[{json.dumps(key)}]"
+
+
+def _worker(parts: list[Module]) -> str:
+    """The expression for a module whose default export is the text of a worker."""
+    scripts = "\n".join([*(part.script for part in parts), f"{_entry(parts[-1].key)}.default(self);"])
+    return f"{{ default: {json.dumps(scripts, ensure_ascii=False)} }}"
+
+
+def _rewrite(name: str, source: str, entries: dict[str, str]) -> Module:
+    """The registry entry of one module; ``entries`` are the expressions for its imports, by path."""
     exported: dict[str, str] = {}  # exported name: local name
 
     def imported(match: re.Match[str]) -> str:
-        entry = f"{_REGISTRY}[{json.dumps(keys[match['path']])}]"
+        entry = entries[match["path"]]
         if match["star"]:
             return f"const {match['star']} = {entry};"
         if match["default"]:
-            return f"const {match['default']} = {entry}.default;"
+            return f"const {match['default']} = ({entry}).default;"
         names = re.sub(r"([\w$]+)\s+as\s+([\w$]+)", r"\1: \2", match["names"])
         return f"const {names} = {entry};"
 

@@ -46,6 +46,33 @@ def test_bundle_runs_as_the_modules_would(browser: Any, tmp_path: Path) -> None:
     page.close()
 
 
+@pytest.mark.browser
+def test_a_worker_runs_from_its_text(browser: Any, tmp_path: Path) -> None:
+    """A module imported as `?worker` is text; in a worker it runs with all its imports, and is handed `self`."""
+    worker = (
+        'import { twice } from "./leaf.mjs";\n'
+        "export default (self) => { self.onmessage = ({ data }) => self.postMessage(twice(data)); };\n"
+    )
+    entry = 'import text from "./ask.mjs?worker";\nexport default text;\n'
+    parts = modules(write(tmp_path, {**FILES, "ask.mjs": worker, "entry.mjs": entry}))
+    assert [part.key.rpartition("-")[0] for part in parts] == ["entry"]
+    page = browser.new_page()
+    page.add_script_tag(content=parts[-1].script)
+    answer = page.evaluate(
+        """key => new Promise((resolve) => {
+            const blob = new Blob([globalThis.__cfgtoy[key].default], { type: "text/javascript" });
+            const worker = new Worker(URL.createObjectURL(blob));
+            worker.onmessage = ({ data }) => resolve(data);
+            worker.postMessage(21);
+        })""",
+        parts[-1].key,
+    )
+    assert answer == 42
+    page.close()
+    write(tmp_path, {"leaf.mjs": FILES["leaf.mjs"].replace("= 2", "= 3")})
+    assert modules(tmp_path / "entry.mjs")[-1].key != parts[-1].key
+
+
 def test_each_module_comes_once_and_after_its_imports(tmp_path: Path) -> None:
     names = [part.key.rpartition("-")[0] for part in modules(write(tmp_path, FILES))]
     assert names == ["leaf", "side", "entry"]
@@ -71,6 +98,8 @@ def test_key_changes_with_what_is_imported(tmp_path: Path) -> None:
         'import x from "package";',
         'const later = import("./leaf.mjs");',
         "const here = import.meta.url;",
+        'import text from "./leaf.mjs?raw";',
+        'import { two } from "./leaf.mjs?worker";',
     ],
 )
 def test_other_forms_are_refused(line: str, tmp_path: Path) -> None:
