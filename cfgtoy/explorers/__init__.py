@@ -5,6 +5,7 @@ from .._extras import needs
 with needs("explorers"):
     from ._frames import Frames, frames
     from ._static import StaticWidget
+    from .digits import DigitsExplorer
     from .field import FieldExplorer
     from .forward import ForwardExplorer
     from .sampling import SamplingExplorer
@@ -12,6 +13,7 @@ with needs("explorers"):
     from .tradeoff import TradeoffExplorer
 
 __all__ = [
+    "DigitsExplorer",
     "FieldExplorer",
     "ForwardExplorer",
     "Frames",

@@ -28,12 +28,13 @@ export function createModel(state) {
   return { get: (name) => values[name], set, on, off, save_changes() {}, send() {} };
 }
 
-// Replace the still image in the container by the running widget. `still` hands the image's address on.
+// Replace the still image in the container by the running widget. `still` hands the image's address on, `folder` that of
+// the networks' weights.
 export async function mount(id, key) {
   const container = document.getElementById(id);
   const state = JSON.parse(document.getElementById(`${id}-state`).textContent);
   const image = container.querySelector("img");
-  const model = createModel({ ...state, still: image?.getAttribute("src") ?? null });
+  const model = createModel({ ...state, still: image?.getAttribute("src") ?? null, folder: container.dataset.weights ?? null });
   const widget = globalThis.__cfgtoy[key].default;
   const el = document.createElement("div");
   await widget.initialize?.({ model });

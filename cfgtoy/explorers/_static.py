@@ -56,6 +56,10 @@ class StaticWidget(anywidget.AnyWidget):
         """A PNG of the widget as it starts and its width in page pixels, or None where there is none."""
         return None
 
+    def attributes(self) -> dict[str, str]:
+        """Further attributes of the widget's container in a page."""
+        return {}
+
     def static_state(self) -> dict[str, Any]:
         """The public synced traits, as JSON takes them: what the page's model holds."""
         names = [name for name in self.keys if not name.startswith("_") and name not in _OF_JUPYTER]
@@ -82,9 +86,10 @@ class StaticWidget(anywidget.AnyWidget):
         if picture is not None:
             alt = html.escape(self.alt, quote=True)
             fallback = f'<img src="data:image/png;base64,{picture[0]}" alt="{alt}" width="{picture[1]}">'
+        more = "".join(f' {key}="{html.escape(text, quote=True)}"' for key, text in self.attributes().items())
         return (
             f'<style data-cfgtoy="style-{style}">{self._css}</style>\n'
-            f'<div class="cfgtoy-widget" id="cfgtoy-{name}">{fallback}</div>\n'
+            f'<div class="cfgtoy-widget" id="cfgtoy-{name}"{more}>{fallback}</div>\n'
             f"{scripts}\n"
             f'<script type="application/json" id="cfgtoy-{name}-state">{state}</script>\n'
             f'<script>globalThis.__cfgtoy["{shim[-1].key}"]'

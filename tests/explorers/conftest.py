@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cfgtoy.explorers import StaticWidget
+from cfgtoy.explorers import StaticWidget, _weights
 from cfgtoy.explorers._bundle import modules
 from cfgtoy.explorers._exact import JS
 from tests.waiting import PATIENCE, settle
@@ -27,8 +27,11 @@ body { background: var(--pst-color-background); color: var(--pst-color-text-base
 class Core:
     """The JavaScript modules in a browser: ``core("name of a module", "export", …)`` through ``run``."""
 
-    def __init__(self, page: Any, keys: dict[str, str]) -> None:
-        self.page, self.keys = page, keys
+    def __init__(self, page: Any, scripts: dict[str, str]) -> None:
+        self.page, self.scripts = page, list(scripts.values())
+        self.keys = {key.rpartition("-")[0]: key for key in scripts}
+        for script in self.scripts:
+            page.add_script_tag(content=script)
 
     def run(self, script: str, **data: Any) -> Any:
         """Run the body of a function of ``m`` (the modules by name) and ``d`` (the data)."""
@@ -42,11 +45,10 @@ class Core:
 @pytest.fixture(scope="module")
 def core(browser: Any) -> Core:
     """The modules that every explorer is made of, as the page runs them."""
-    parts = {part.key: part for path in sorted(JS.glob("*.mjs")) for part in modules(path)}
-    page = browser.new_page()
-    for part in parts.values():
-        page.add_script_tag(content=part.script)
-    return Core(page, {key.rpartition("-")[0]: key for key in parts})
+    return Core(
+        browser.new_page(),
+        {part.key: part.script for path in sorted(JS.rglob("*.mjs")) for part in modules(path)},
+    )
 
 
 @pytest.fixture
@@ -57,6 +59,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     def open_page(*widgets: StaticWidget, width: int = 1100, hash: str = "", **options: Any) -> Any:
         file = tmp_path / "page.html"
         body = "\n".join(widget.static_html() for widget in widgets)
+        body = _weights.place(body, tmp_path / "networks", "networks/")
         file.write_text(
             f'<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>Explorers</title>'
@@ -72,7 +75,9 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         page.on(
             "request",
             lambda request: (
-                complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+                complaints.append(request.url)
+                if not request.url.startswith(("file:", "data:", "blob:"))
+                else None
             ),
         )
         page.goto(f"{file.as_uri()}{hash}")

@@ -25,6 +25,7 @@ NOTEBOOK = {
         cell(1, "import torch\nfrom cfgtoy import GaussianMixture\nfrom cfgtoy.explorers import *"),
         cell(2, "ex = SamplingExplorer(w=1.0, n=600)\nex"),
         cell(3, "field = FieldExplorer()\nfield"),
+        cell(4, "digits = DigitsExplorer()\ndigits"),
     ],
     "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     "nbformat": 4,
@@ -109,4 +110,20 @@ def test_traits_go_both_ways(browser: Any, lab: str) -> None:
     eventually("[round(x, 3) for x in field.mixture.means[0].tolist()]", "[0.0, 1.1]")
     assert run("print(type(field.mixture(torch.zeros(1, 2), 0.0, 0)).__name__)").strip() == "Prediction"
     assert "takes a finite number" in run("field.w = float('nan')")
+
+    # A network: its weights come from the kernel, its pictures go back; drawn by the kernel they are the same.
+    network = page.locator(".cx[data-network=digits]")
+    network.scroll_into_view_if_needed()
+    slider = network.get_by_label("guidance weight w", exact=True)
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    run("""def off():
+        *_, (_, x, _) = digits.path(w=2.0, steps=20, sampler="dpm++2m", seed=0, rule=digits.rule)
+        return (digits.images - x).abs().mean().item()""")
+    network.locator("td", has_text="in this page").wait_for()
+    eventually("digits.w == 2.0 and digits.images is not None and off() < 1e-3", "True")
+    run("digits.images = None; digits.rule = 'classifier'; digits.backend = 'kernel'")
+    network.locator("td", has_text="PyTorch, in the kernel").wait_for()
+    eventually("digits.images is not None and off() < 1e-6", "True")
     page.close()

@@ -1,5 +1,5 @@
 // The frame around every explorer: its question, its labelled controls, its readouts, and the loop from a setting to a
-// picture. An explorer is {name, question, fields, build(ui) → draw(state, mixture)}.
+// picture. An explorer is {name, question, fields, build(ui) → draw(state, mixture)}; one without a field `mixture` gets none.
 
 import { readTheme } from "./plot.mjs";
 import { fromHash, mixtureOf, toHash } from "./state.mjs";
@@ -180,9 +180,13 @@ class Explorer {
 
   // -- from a setting to a picture ---------------------------------------------------------------------------------------
 
+  mixture() {
+    return this.fields.mixture ? mixtureOf(this.state.mixture) : null;
+  }
+
   refresh() {
     this.state = this.read();
-    const C = mixtureOf(this.state.mixture).classes;
+    const C = this.mixture()?.classes;
     if (this.state.y >= C) {
       this.notes.push(`There is no class y = ${this.state.y}; the last of ${C} is shown.`);
       this.state.y = C - 1;
@@ -206,7 +210,7 @@ class Explorer {
     this.again = false;
     const look = this.lookNow();
     if (look !== this.look) Object.assign(this, { look, theme: readTheme(this.root) });
-    const words = this.draw(this.state, mixtureOf(this.state.mixture));
+    const words = this.draw(this.state, this.mixture());
     this.say([...new Set([...(this.said ?? []), ...this.notes, words])].filter(Boolean).join(" "));
   }
 

@@ -1,0 +1,152 @@
+"""Digits: a trained network itself, in the page or in the kernel."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import torch
+import traitlets
+from torch import Tensor
+
+from .. import artifacts, guidance, samplers, schedules
+from ..datasets.images import to_uint8
+from ..images.sheets import sheet
+from . import _noise, _weights
+from ._exact import JS, integer_class
+from ._traits import Explorer, checked, integer, number, one_of, words
+
+__all__ = ["DigitsExplorer"]
+
+RULES = ("classifier-free", "classifier")
+NETWORK, CLASSIFIER = "digits", "digits-noisy-classifier"
+LO, HI = -9.0, 10.0
+
+
+def _check_digit(name: str, value: Any) -> int | None:
+    digit = None if value is None else integer_class(name, value)
+    if digit is not None and digit > 9:
+        raise ValueError(f"{name}: got {value!r}, takes a digit from 0 to 9, or None")
+    return digit
+
+
+class DigitsExplorer(Explorer):
+    """Ten digits, one a class, from one noise, drawn by the shipped U-Net while the reader sets w.
+
+    In a page the weights of ``data/`` lie beside it and run in the browser; in JupyterLab the browser gets them from
+    the kernel, or the kernel draws with PyTorch.
+
+    ``images`` (10, 1, 8, 8), float32, in [−1, 1] or a little beyond, holds the digits on screen, with ``"both"`` those
+    of the classifier-free rule; None before a browser showed them. It can be observed.
+    """
+
+    module = JS / "digits.mjs"
+    styles = (JS / "explorers.css",)
+
+    w = number(1.0, doc="Guidance weight, 0 for plain conditional sampling.")
+    steps = integer(20, 2, 64, "T, 2 … 64 levels, evenly spaced in λ from −9 to 10.")
+    sampler = one_of("dpm++2m", ["dpm++2m", "ddim"], '``"dpm++2m"`` or ``"ddim"``.')
+    seed = integer(0, 0, 2**31 - 1, "Of the noise, which all ten digits start from.")
+    rule = one_of(
+        "classifier-free",
+        [*RULES, "both"],
+        '``"classifier-free"``, ``"classifier"`` (the shipped classifier of noisy digits) or ``"both"``.',
+    )
+    pick = checked(None, _check_digit, "The digit whose path is shown, 0 … 9, or None.", "int | None")
+    backend = one_of(
+        "page",
+        ["page", "kernel"],
+        'In JupyterLab, who draws: ``"page"``, the browser, or ``"kernel"``, PyTorch. A page has no kernel.',
+    )
+    alt = words("Ten digits, one a class, drawn from one noise by a network, with w under a slider.")
+
+    about = traitlets.Dict().tag(sync=True)
+    images = traitlets.Instance(Tensor, allow_none=True)
+    _images = traitlets.Any(None, allow_none=True).tag(
+        sync=True
+    )  # the same as the browser sends them, float32
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.about = {
+            "network": NETWORK,
+            "classifier": CLASSIFIER,
+            "networks": {name: _weights.entry(name) for name in (NETWORK, CLASSIFIER)},
+            "shape": list(self._denoiser.shape),
+            "classes": list(self._denoiser.classes),
+            "lo": LO,
+            "hi": HI,
+            "prepared": base64.b64encode(to_uint8(self._start).numpy().tobytes()).decode(),
+        }
+        self.on_msg(self._answer)
+
+    @cached_property
+    def _denoiser(self) -> artifacts.ImageDenoiser:
+        return artifacts.load_denoiser(NETWORK)
+
+    @cached_property
+    def _classifier(self) -> artifacts.NoisyImageClassifier:
+        return artifacts.load_noisy_classifier(CLASSIFIER)
+
+    @cached_property
+    def _start(self) -> Tensor:
+        """The digits at the settings that the widget was made with, (10, 1, 8, 8): what a page shows at first."""
+        rule = RULES[0] if self.rule == "both" else self.rule
+        *_, (_, x, _) = self.path(w=self.w, steps=self.steps, sampler=self.sampler, seed=self.seed, rule=rule)
+        return x
+
+    @torch.no_grad()
+    def path(
+        self, *, w: float, steps: int, sampler: str, seed: int, rule: str
+    ) -> Iterator[tuple[float, Tensor, Tensor]]:
+        """What the network says on the way from the page's noise to digits.
+
+        Yields:
+            At each level: λ, the guided estimates x̂ (10, 1, 8, 8), and for each digit the root mean square of what
+            guidance added to ε̂, (10,). The last estimates are the samples.
+        """
+        denoiser, n = self._denoiser, len(self._denoiser.classes)
+        y = torch.arange(n)
+        z = _noise.normal(math.prod(denoiser.shape), seed).reshape(1, *denoiser.shape).expand(n, -1, -1, -1)
+        guided = guidance.rule(rule)(denoiser, w=w, classifier=self._classifier)
+        grid = schedules.Uniform(LO, HI).grid(steps)
+        for state in samplers.trajectory(guided, z, grid, y, method=sampler):
+            if state.step < steps:
+                push = state.prediction.eps - denoiser(state.z, state.logsnr, y).eps
+                yield state.logsnr.item(), state.prediction.x, push.square().mean((1, 2, 3)).sqrt()
+
+    def attributes(self) -> dict[str, str]:
+        return {"data-network": NETWORK, "data-weights": f"{NETWORK} {CLASSIFIER}"}
+
+    def still(self) -> tuple[bytes, int]:
+        """The digits as the widget starts, for viewers that run no script."""
+        buffer = io.BytesIO()
+        sheet(to_uint8(self._start), columns=10, scale=8).save(buffer, "PNG", optimize=True)
+        return buffer.getvalue(), 660
+
+    def _answer(self, _: Any, question: dict[str, Any], __: Any) -> None:
+        """Answer the browser: with the weights that it asks for, or with what it wants drawn."""
+        answer: dict[str, Any] = {"id": question.get("id")}
+        try:
+            if "weights" in question:
+                if question["weights"] not in (NETWORK, CLASSIFIER):
+                    raise ValueError(f"weights: got {question['weights']!r}, takes {NETWORK} or {CLASSIFIER}")
+                buffer = _weights.read(question["weights"])
+            else:
+                path = self.path(**question["draw"])
+                rows = [torch.cat([torch.tensor([lam]), x.flatten(), push]) for lam, x, push in path]
+                buffer = torch.cat(rows).numpy().tobytes()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.send(answer | {"message": str(error)}, [b""])
+        else:
+            self.send(answer, [buffer])
+
+    @traitlets.observe("_images")
+    def _receive(self, change: Any) -> None:
+        if change["new"]:
+            values = torch.frombuffer(bytearray(change["new"]), dtype=torch.float32)
+            self.images = values.reshape(-1, *self._denoiser.shape).clone()

@@ -1,0 +1,60 @@
+// What runs beside the page, so that the page never waits: networks and their samples, by messages.
+//
+// {load: sha256, text or bytes}                     → {loaded: sha256, kind} or {failed: sha256, message}
+// {run: id, denoiser: sha256, classifier: sha256, rule, w, y, z, grid, sampler}
+//                                                   → {id, step, lam, x, push} at each level and {id, done: true}, or {id, message}
+// {cancel: id}                                      → nothing more of it
+
+import { states } from "../samplers.mjs";
+import { guided, network } from "./guided.mjs";
+import { fromBase64, sha256 } from "./weights.mjs";
+
+/** Answer the messages that come to `self`. */
+export default function serve(self) {
+  const networks = new Map(), cancelled = new Set(), waiting = [];
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => waiting.shift()();
+  const breathe = () => new Promise((go) => { // let messages in
+    waiting.push(go);
+    port2.postMessage(null);
+  });
+  let last = Promise.resolve(); // one run at a time
+
+  self.onmessage = ({ data }) => {
+    if ("load" in data) load(data);
+    else if ("cancel" in data) cancelled.add(data.cancel);
+    else last = last.then(() => run(data));
+  };
+
+  function load({ load: key, text, bytes }) {
+    try {
+      bytes ??= fromBase64(text);
+      if (sha256(bytes) !== key) throw new Error("its weights are damaged, their SHA-256 is not the one that was noted");
+      const made = network(bytes);
+      networks.set(key, made);
+      self.postMessage({ loaded: key, kind: made.net.memory.kind });
+    } catch (error) {
+      self.postMessage({ failed: key, message: words(error) });
+    }
+  }
+
+  async function run({ run: id, denoiser, classifier, grid, sampler, z, ...how }) {
+    try {
+      const predict = guided({ denoiser: networks.get(denoiser), classifier: networks.get(classifier), ...how });
+      const answer = async (...at) => {
+        await breathe();
+        return cancelled.has(id) ? Promise.reject(cancelled) : predict(...at);
+      };
+      for await (const { step, lam, x, push } of states(answer, z, grid, sampler))
+        self.postMessage(step < grid.length ? { id, step, lam, x, push } : { id, done: true });
+    } catch (error) {
+      if (error !== cancelled) self.postMessage({ id, message: words(error) });
+    }
+    cancelled.delete(id);
+  }
+}
+
+function words(error) {
+  if (error instanceof RangeError) return "this device has not enough memory for the network";
+  return error.message;
+}
