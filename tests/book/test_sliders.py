@@ -25,12 +25,19 @@ def opened(page: Page, site: str, name: str) -> list[Locator]:
     """The running widgets of a page."""
     page.goto(f"{site}/{name}.html")
     settle(page)
+    idle(page)
     return page.locator(".cfgtoy-widget").all()
 
 
 def other(page: Page, widget: Locator, before: bytes, what: str) -> None:
     """Wait until the widget shows another picture."""
+    idle(page)
     eventually(page, lambda: picture(widget) != before, what)
+
+
+def idle(page: Page) -> None:
+    """Wait until no network is at work."""
+    page.wait_for_function("() => !document.querySelector('.cfgtoy-widget [aria-busy=true]')")
 
 
 def with_widgets() -> list[str]:
