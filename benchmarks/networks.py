@@ -1,0 +1,124 @@
+"""Networks in the page, in headless Chromium on the CPU: how long pictures take.
+
+Run: ``python benchmarks/networks.py``.
+
+One line a figure. ``seconds``: medians over several noises, from a setting to the last picture, as the page itself
+shows them; the network runs on one thread. ``longest task``: of the page's main thread, from loading to the end, in
+milliseconds as the browser reports them (nothing below 50).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+
+from cfgtoy.explorers import DigitsExplorer, _weights
+from cfgtoy.explorers._bundle import modules
+from cfgtoy.explorers._exact import JS
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+WATCH = """
+globalThis.tasks = [0];
+new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)))
+  .observe({ type: "longtask", buffered: true });
+"""
+PLAIN = """
+const Whole = Blob;
+globalThis.Blob = function (parts, how) { return new Whole(["delete globalThis.WebAssembly;", ...parts], how); };
+"""
+
+# From a product of matrices to a guided step of the CIFAR-10 U-Net, called on the page's own thread.
+PRODUCT = """([keys, fast]) => {
+  const { Memory } = globalThis.__cfgtoy[keys.memory], memory = new Memory({ fast }), [m, n, k] = [256, 256, 768];
+  const [a, b, c] = [m * k, n * k, m * n].map((size) => memory.take(size)), times = [];
+  for (let i = 0; i < 20; i++) {
+    memory.f.fill(1, a, b + n * k);
+    const from = performance.now();
+    for (let j = 0; j < 5; j++) memory.gemm(a, k, m, 0, b, c, n, m, n, k);
+    times.push((performance.now() - from) / 5);
+  }
+  return (2 * m * n * k) / 1e6 / Math.min(...times);
+}"""
+STEP = """([keys, fast, rounds]) => {
+  const [text] = Object.values(__cfgtoyWeights), { network } = globalThis.__cfgtoy[keys.guided];
+  const { net } = network(globalThis.__cfgtoy[keys.weights].fromBase64(text), { fast });
+  const z = new Float32Array(2 * 3 * 32 * 32).map((_, i) => Math.sin(i)), times = [];
+  for (let i = 0; i < rounds + 1; i++) {
+    const from = performance.now();
+    net.run(z, 1, [3, -1]);
+    times.push((performance.now() - from) / 1000);
+  }
+  return times.slice(1);
+}"""
+
+
+def tell(what: str, limit: float | None = None, **figures: Any) -> None:
+    print(json.dumps({"what": what, **figures, "limit": limit}, ensure_ascii=False), flush=True)
+
+
+def digits(browser: Any, rule: str, rounds: int, script: str = "") -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        page = browser.new_page(viewport={"width": 1150, "height": 900})
+        body = _weights.place(DigitsExplorer(rule=rule).static_html(), Path(folder) / "n", "n/")
+        (Path(folder) / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><body>{body}', "utf-8")
+        page.add_init_script(WATCH + script)
+        page.goto((Path(folder) / "page.html").as_uri())
+        seconds, by = [], page.locator("tr", has_text="by").locator("td")
+        by.wait_for()
+        for _ in range(rounds):
+            page.get_by_role("button", name="New noise").click()
+            page.locator(".cx-stage[aria-busy=false]").wait_for()
+            seconds.append(float(page.locator("tr", has_text="seconds").locator("td").inner_text()))
+        tell(
+            f"ten digits, 20 levels, {rule}, by {by.inner_text().partition(',')[0]}",
+            limit=6.0,
+            seconds=round(statistics.median(seconds), 2),
+            **{"longest task": max(page.evaluate("tasks"))},
+        )
+        page.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="noises a figure")
+    rounds = parser.parse_args().rounds
+    scripts = {part.key: part.script for path in sorted(JS.rglob("*.mjs")) for part in modules(path)}
+    keys = {key.rpartition("-")[0]: key for key in scripts}
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        digits(browser, "classifier-free", rounds)
+        digits(browser, "classifier", rounds)
+        digits(browser, "classifier-free", rounds, PLAIN)
+        (Path(folder) / "weights.js").write_text(_weights.script("cifar10"))
+        tags = [
+            *(f"<script>{text}</script>" for text in scripts.values()),
+            '<script src="weights.js"></script>',
+        ]
+        (Path(folder) / "page.html").write_text("\n".join(tags), "utf-8")
+        page = browser.new_page()
+        page.goto((Path(folder) / "page.html").as_uri())
+        for fast, name in ((True, "WebAssembly"), (False, "JavaScript")):
+            rate = page.evaluate(PRODUCT, [keys, fast])
+            tell(f"a product of matrices, 256 × 256 × 768, by {name}", **{"GFLOP/s": round(rate, 1)})
+            seconds = statistics.median(page.evaluate(STEP, [keys, fast, rounds if fast else 1]))
+            rate = 2 * 5.18 / seconds  # GFLOP of a look, counted by nets/unet.py's products
+            tell(
+                f"a guided step of one CIFAR-10 image, the teacher, by {name}",
+                seconds=round(seconds, 2),
+                **{"GFLOP/s": round(rate, 1)},
+            )
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
