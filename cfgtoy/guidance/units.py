@@ -50,7 +50,7 @@ def convert_interval(
         if value not in get_args(Unit):
             raise ValueError(f"{name}: got {value!r}, takes one of {', '.join(get_args(Unit))}")
     if grid is not None:
-        grid = _checks.rising("grid", grid, noise=True)
+        grid = _checks.rising("grid", grid)
     elif {unit, to} & {"step", "fraction"}:
         raise ValueError(f"grid: got None, takes the sampler's levels: from {unit} to {to} depends on them")
     lo, hi = _to_logsnr(*_checked(ends, unit, grid), unit, grid)
