@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._files import manifest
-from ..datasets.resident import ImageData, to_float, to_uint8
+from ..datasets.images import ImageData, to_float, to_uint8
 from ..nets.files import load_net
 
 __all__ = ["ClassifierExtractor", "Extractor", "classifier", "digits_classifier", "inception", "load", "over"]
@@ -140,7 +140,7 @@ def train_digits(*, steps: int = 300, batch: int = 128, lr: float = 4e-3, seed: 
         The network, in evaluation mode and frozen.
     """
     from ..datasets import digits
-    from ..datasets.resident import ResidentBatches
+    from ..datasets.batches import ResidentBatches
     from ..nets.evaluator import Evaluator
 
     with torch.random.fork_rng(devices=[]):

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from cfgtoy.datasets.resident import ImageData
+from cfgtoy.datasets.images import ImageData
 from cfgtoy.training import trainer
 from cfgtoy.training.config import TrainConfig, preset
 
