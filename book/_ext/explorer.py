@@ -13,8 +13,13 @@ from sphinx.util.docutils import SphinxDirective
 
 from cfgtoy import explorers
 
-_SCRIPT = re.compile(r'<script data-cfgtoy="(?P<key>[\w.-]+)">(?P<text>.*?)</script>', re.DOTALL)
-_STYLE = re.compile(r'<style data-cfgtoy="(?P<key>[\w.-]+)">(?P<text>.*?)</style>', re.DOTALL)
+_KEPT = re.compile(
+    r'<(?P<tag>script|style) data-cfgtoy="(?P<key>[\w.-]+)">(?P<text>.*?)</(?P=tag)>', re.DOTALL
+)
+_LINKS = {
+    "script": (".js", '<script src="{}"></script>'),
+    "style": (".css", '<link rel="stylesheet" href="{}">'),
+}
 
 
 class Explorer(SphinxDirective):
@@ -49,16 +54,16 @@ def share(app: Sphinx, page: str, template: str, context: dict[str, Any], doctre
     root = context["pathto"]("_static/widgets", resource=True)
     seen: set[str] = set()
 
-    def moved(match: re.Match[str], suffix: str, tag: str) -> str:
+    def moved(match: re.Match[str]) -> str:
+        suffix, link = _LINKS[match["tag"]]
         name = f"{match['key']}{suffix}"
         if name in seen:
             return ""
         seen.add(name)
         (folder / name).write_text(match["text"], encoding="utf-8")
-        return tag.format(f"{root}/{name}")
+        return link.format(f"{root}/{name}")
 
-    body = _SCRIPT.sub(lambda m: moved(m, ".js", '<script src="{}"></script>'), context["body"])
-    context["body"] = _STYLE.sub(lambda m: moved(m, ".css", '<link rel="stylesheet" href="{}">'), body)
+    context["body"] = _KEPT.sub(moved, context["body"])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
