@@ -13,6 +13,7 @@ from cfgtoy import artifacts
 from tests.book.support import ROOT, chapter_paths, tool
 
 prepared = tool("prepared")
+SHA = "0" * 64
 FOUND = [(path, about) for path in chapter_paths() for about in prepared.prepared(path)]
 
 
@@ -34,7 +35,7 @@ def test_the_tool_runs_a_chapter_down_to_its_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "net.safetensors").write_bytes(b"")
-    (tmp_path / "manifest.json").write_text(json.dumps({"net": {"file": "net.safetensors", "sha256": "abc"}}))
+    (tmp_path / "manifest.json").write_text(json.dumps({"net": {"file": "net.safetensors", "sha256": SHA}}))
     cells = [
         nbformat.v4.new_code_cell("import torch\nn = 3"),
         nbformat.v4.new_code_cell("n += 1\n\ndef prepare_all():\n    return {'n': torch.full((2,), n)}"),
@@ -47,6 +48,6 @@ def test_the_tool_runs_a_chapter_down_to_its_function(
     prepared.prepare(tmp_path / "01-a.ipynb", tmp_path)
     made = artifacts.load(tmp_path / "small.safetensors")
     assert made.tensors["n"].tolist() == [4, 4]
-    assert made.meta["from"] == {"net": "abc"}
+    assert made.meta["from"] == {"net": SHA}
     assert made.meta["made_by"]["command"] == "python tools/prepared.py book/01-a.ipynb"
     assert artifacts.manifest(tmp_path)["small"]["role"] == "prepared"

@@ -18,6 +18,7 @@ import torch
 
 from cfgtoy import artifacts
 from cfgtoy.explorers import DigitsExplorer, _weights
+from tests.waiting import settle
 
 browsing = pytest.mark.browser
 Open = Callable[..., Any]
@@ -208,7 +209,7 @@ def test_every_control_is_labelled_and_axe_finds_nothing(open_page: Open) -> Non
         assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
     for theme in ("light", "dark"):
         page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        page.wait_for_timeout(450)  # what an explorer leaves a theme's style sheet to come
+        settle(page)
         found = axe.run(page).response["violations"]
         assert not found, [(v["id"], [n["html"] for n in v["nodes"]]) for v in found]
 
@@ -285,7 +286,7 @@ def test_reduced_motion_shows_whole_runs_only(site: Any, explorer: DigitsExplore
 def test_weights_come_when_the_explorer_is_seen(site: Any, explorer: DigitsExplorer) -> None:
     asked: list[str] = []
     with site(explorer, above='<div style="height: 3000px"></div>', asked=asked) as page:
-        page.wait_for_load_state("networkidle")
+        settle(page)
         assert not [url for url in asked if "networks/" in url]
         before = np.array(page.locator(".cfgtoy-widget").evaluate(PIXELS)).reshape(-1, 8, 8)
         assert np.abs(before - truth(explorer)).mean() < 1  # drawn beforehand

@@ -34,7 +34,7 @@ def pixels(widget: Any) -> str:
 def wait_for_change(widget: Any, before: str) -> None:
     """Until the pictures are others than ``before``; a control that does nothing runs into the time limit."""
     changed = f"([widget, before]) => ({PIXELS})(widget) !== before"
-    widget.page.wait_for_function(changed, arg=[widget.element_handle(), before], timeout=20_000)
+    widget.page.wait_for_function(changed, arg=[widget.element_handle(), before])
 
 
 def no_nan(widget: Any) -> None:
