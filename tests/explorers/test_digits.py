@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import http.server
 import inspect
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -299,14 +302,37 @@ def test_weights_come_when_the_explorer_is_seen(site: Any, explorer: DigitsExplo
 
 
 @browsing
-def test_it_goes_on_offline(site: Any, explorer: DigitsExplorer) -> None:
-    with site(explorer) as page:
-        before = pictures(page)
-        page.context.set_offline(True)
-        page.get_by_label("guidance weight w", exact=True).focus()
-        page.keyboard.press("End")
-        page.wait_for_function("() => document.querySelector('[id$=\"-w\"]').value === '8'")
-        assert np.abs(pictures(page) - before).mean() > 5
+def test_a_drag_over_http_and_again_offline(browser: Any, tmp_path: Path, explorer: DigitsExplorer) -> None:
+    body = _weights.place(explorer.static_html(), tmp_path / "networks", "networks/")
+    (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{body}')
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    serve = functools.partial(Quiet, directory=tmp_path)
+    context = browser.new_context(viewport={"width": 390, "height": 840})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{server.server_port}/page.html")
+        page.locator("td", has_text="in this page").wait_for()
+        seen = [pictures(page)]
+        server.shutdown()
+    context.set_offline(True)
+    slider = page.get_by_label("guidance weight w", exact=True)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box is not None
+    for share in (0.95, 0.2):
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2, steps=6)
+        page.mouse.up()
+        seen.append(pictures(page))
+        assert np.abs(seen[-1] - seen[-2]).mean() > 2
+        assert np.abs(seen[-1] - truth(explorer, w=float(slider.input_value()))).mean() < 1
+    context.close()
 
 
 # -- trouble -----------------------------------------------------------------------------------------------
