@@ -213,7 +213,7 @@ def test_two_levels_a_world_apart_stay_near_the_data(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", ["x", "v"])
+@pytest.mark.parametrize("kind", ["x", "v", "flow"])
 @pytest.mark.parametrize("w", [0.0, 2.0])
 def test_the_first_level_may_be_pure_noise(method, kind, w):
     """λ = −∞ is the limit of a very noisy first level: zero terminal SNR, a flow's t = 1."""
@@ -247,6 +247,28 @@ def test_the_first_level_may_be_pure_noise(method, kind, w):
         z=z.float(),
     )
     assert bool(single.isfinite().all())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["eps", "score"])
+def test_an_estimate_that_says_nothing_of_x_cannot_start_from_pure_noise(method, kind):
+    def net(z: Tensor, lam: Tensor, y: Tensor) -> Tensor:
+        return z if kind == "eps" else -z
+
+    grid = torch.tensor([-math.inf, -2.0, 3.0])
+    with pytest.raises(ValueError, match=r"^logsnr: got .+inf.*, takes "):
+        samplers.sample(NetDenoiser(net, kind), shape=(4, 2), grid=grid, method=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_mixture_itself_starts_from_pure_noise(method):
+    m = datasets.three_gaussians(dtype=F64)
+    grid = torch.cat([torch.tensor([-math.inf], dtype=F64), RectifiedFlow(-9.0, 10.0).grid(40, dtype=F64)])
+    guided = guidance.classifier_free(m, w=0.5)
+    x = samplers.sample(
+        guided, 1, shape=(500, 2), grid=grid, method=method, generator=Generator().manual_seed(0)
+    )
+    assert (m.class_log_prob(x, 20.0).argmax(1) == 1).double().mean() > 0.9
 
 
 @pytest.mark.parametrize("method", METHODS)
