@@ -135,6 +135,7 @@ def test_the_core_works_alone() -> None:
         ("from cfgtoy import datasets; datasets.digits.load()", "scikit-learn", "images"),
         ("from cfgtoy import datasets; datasets.cifar10._cached(True, False)", "pooch", "images"),
         ("from cfgtoy import cli; raise SystemExit(cli.main(['weights']))", "tyro", "cli"),
+        ("import cfgtoy.adapters.diffusers", "diffusers", "diffusers"),
     ],
 )
 def test_a_missing_extra_says_in_one_line_what_to_install(program: str, package: str, extra: str) -> None:

@@ -317,7 +317,7 @@ def test_rules_that_a_guider_cannot_serve():
         (
             "diffusers",
             "from_diffusers",
-            "cfgtoy.adapters.diffusers needs diffusers: pip install 'cfgtoy[diffusers]'",
+            "diffusers is not installed: pip install 'cfgtoy[diffusers]', or ",
         ),
         (
             "diffusers.guiders",

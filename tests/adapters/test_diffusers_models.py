@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from cfgtoy import guidance, samplers
+from cfgtoy import guidance, logsnr, samplers
 
 diffusers = pytest.importorskip("diffusers", reason="needs diffusers")
 from cfgtoy.adapters.diffusers import from_diffusers, grid_from  # noqa: E402
@@ -165,6 +165,24 @@ def ours(model, scheduler, arguments, z: Tensor, method: str = "ddim", w: float 
     return samplers.sample(guided, Y, shape=z.shape, grid=grid_from(scheduler), z=z, method=method)
 
 
+@torch.no_grad()
+def driven(model, scheduler, arguments, z: Tensor, w: float = W) -> Tensor:
+    """Their scheduler, told by our guided denoiser: for methods that are not ours step for step."""
+    denoiser = from_diffusers(model, scheduler, **arguments)
+    guided = guidance.classifier_free(denoiser, w=w)
+    # a level for each step; Heun's scheduler visits some twice
+    for i, t in enumerate(scheduler.timesteps):
+        sigma = scheduler.sigmas[i].double()
+        flow = denoiser.kind == "flow"
+        lam = (2 * torch.log((1 - sigma) / sigma) if flow else -2 * sigma.log()).float()
+        if flow:
+            model_z = logsnr.from_flow(z, lam)
+        else:
+            model_z = scheduler.scale_model_input(z, t)
+        z = scheduler.step(guided(model_z, lam, Y).estimate, t, z).prev_sample
+    return z
+
+
 def close(got: Tensor, want: Tensor) -> None:
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
@@ -193,24 +211,20 @@ def test_euler_carries_z_over_alpha(spacing, karras):
 
 
 @pytest.mark.parametrize("karras", [False, True])
-def test_dpm_solver(karras):
+@pytest.mark.parametrize(
+    "made", ["DPMSolverMultistepScheduler", "HeunDiscreteScheduler", "UniPCMultistepScheduler"]
+)
+def test_other_solvers_ask_it_at_their_own_steps(made, karras):
     model, call, arguments, shape = text_unet()
-    scheduler = diffusers.DPMSolverMultistepScheduler(
-        **SD, prediction_type="v_prediction", use_karras_sigmas=karras, final_sigmas_type="zero"
-    )
+    scheduler = getattr(diffusers, made)(**SD, prediction_type="v_prediction", use_karras_sigmas=karras)
+    z, size = noise(*shape), 1.0
     scheduler.set_timesteps(STEPS)
-    z = noise(*shape)
-    close(ours(model, scheduler, arguments, z, "dpm++2m"), theirs(call, scheduler, z))
-
-
-def test_heun_visits_each_level_twice_and_the_grid_once():
-    model, call, arguments, shape = unet()
-    scheduler = diffusers.HeunDiscreteScheduler(**SD, prediction_type="v_prediction")
+    if made == "HeunDiscreteScheduler":  # it carries z/α, and visits each level twice
+        size = (scheduler.sigmas[0] ** 2 + 1).sqrt()
+        assert len(grid_from(scheduler)) == STEPS
+    got = driven(model, scheduler, arguments, z * size)
     scheduler.set_timesteps(STEPS)
-    assert len(grid_from(scheduler)) == STEPS
-    z = noise(*shape)
-    start = z * (scheduler.sigmas[0] ** 2 + 1).sqrt()
-    close(ours(model, scheduler, arguments, z, "heun"), theirs(call, scheduler, start))
+    close(got, theirs(call, scheduler, z * size))
 
 
 def test_zero_terminal_snr_starts_at_minus_infinity():
@@ -254,12 +268,13 @@ def test_flow_with_a_shift_by_resolution():
 def test_a_flow_model_in_dpm_solver():
     model, call, arguments, shape = sd3()
     scheduler = diffusers.DPMSolverMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0, final_sigmas_type="zero"
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
     )
+    z = noise(*shape)
     scheduler.set_timesteps(STEPS)
-    z, t = noise(*shape), scheduler.sigmas[0]
-    start = z * (t**2 + (1 - t) ** 2).sqrt()  # z_t = z_λ/(α + σ), at t = 0.999 not quite z_λ
-    close(ours(model, scheduler, arguments, z, "dpm++2m"), theirs(call, scheduler, start))
+    got = driven(model, scheduler, arguments, z)
+    scheduler.set_timesteps(STEPS)
+    close(got, theirs(call, scheduler, z))
 
 
 # -- what is the same whichever way one asks ---

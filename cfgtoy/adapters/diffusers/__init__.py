@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
-try:
-    import diffusers as _diffusers  # noqa: F401  (this folder's name is cfgtoy.adapters.diffusers; this is the library)
-except ImportError:
-    raise ImportError("cfgtoy.adapters.diffusers needs diffusers: pip install 'cfgtoy[diffusers]'") from None
+from ..._extras import needs
+
+with needs("diffusers"):
+    import diffusers as _diffusers  # noqa: F401
 
 from .levels import grid_from
 from .load import from_diffusers
