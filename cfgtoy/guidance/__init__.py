@@ -18,6 +18,7 @@ A weight may be one number, or a tensor (b,) with one weight a sample.
 :func:`cfg_plus_plus`      guide the estimate, renoise without guidance     Chung et al. 2024
 :func:`cfg_zero_star`      scale u(z) to fit u(z,c) before extrapolating    Fan et al. 2025
 :func:`dynamic_threshold`  clip and rescale x̂ by its own quantile           Saharia et al. 2022
+:func:`tcfg`               drop of ε(z) what lies across both branches      Kwon et al. 2025
 =========================  ====================================================================================
 
 :data:`RULES` names them all, and :func:`rule` makes a rule with its options that can be written down:
@@ -35,6 +36,7 @@ from .powers import power_law
 from .projected import apg
 from .rescaling import rescale
 from .table import PARTS, RULES, UNGUIDED_AT_ZERO, Rule, rule
+from .tangential import tcfg
 from .thresholding import dynamic_threshold
 from .units import convert_interval
 from .zero_star import cfg_zero_star
@@ -52,6 +54,7 @@ RULES.update(
         "cfg-plus-plus": cfg_plus_plus,
         "cfg-zero-star": cfg_zero_star,
         "dynamic-threshold": dynamic_threshold,
+        "tcfg": tcfg,
     }
 )
 # CFG++ renoises by ∅ at every weight, and a threshold clips at every weight.
@@ -79,6 +82,7 @@ __all__ = [
     "rescale",
     "rule",
     "scale_from_w",
+    "tcfg",
     "unconditional",
     "w_from_scale",
 ]

@@ -113,6 +113,14 @@ def test_cfg_zero_star():
     torch.testing.assert_close(images.guided("cfg-zero-star").estimate, want)
 
 
+def test_tcfg():
+    """Theirs is a singular value decomposition, of whatever the network puts out; the paper's is of the score, as ε."""
+    images = Images("eps", torch.float32)
+    want = theirs("TangentialClassifierFreeGuidance", images.cond, images.uncond, guidance_scale=1 + W)
+    # Theirs starts at the damped ε_∅ with the scale 1 + w, which is ε_c plus w times the rest.
+    torch.testing.assert_close(images.guided("tcfg").estimate, want, rtol=1e-4, atol=1e-4)
+
+
 def test_interval():
     """Theirs counts in shares of the steps, from start to before stop: on a grid, an interval of its levels."""
     images, steps = Images("v"), 20

@@ -492,3 +492,29 @@ def test_gaussian_pair_is_two_exact_gaussians():
     zeros = torch.zeros(7, dtype=torch.int64)
     torch.testing.assert_close(pair(z, lam, zeros).score, -z / (alpha2 + sigma2))
     torch.testing.assert_close(pair(z, lam).score, -z / (2 * alpha2 + sigma2))
+
+
+# -- tangential damping ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lam", LEVELS)
+@pytest.mark.parametrize("dim", [1, 2, 4])
+def test_tcfg_is_the_singular_value_decomposition(random_mixture, lam, dim):
+    m = random_mixture(dim=dim)
+    z, y = 1.5 * torch.randn(40, dim, dtype=F64), torch.arange(40) % 3
+    cond, uncond = m(z, lam, y).eps, m(z, lam).eps
+    d = torch.linalg.svd(torch.stack([cond, uncond], 1), full_matrices=False).Vh[:, 0]
+    damped = (uncond * d).sum(1, keepdim=True) * d
+    torch.testing.assert_close(guidance.tcfg(m, w=2.0)(z, lam, y).eps, cond + 2.0 * (cond - damped))
+    assert torch.equal(guidance.tcfg(m, w=0.0)(z, lam, y).eps, cond)
+
+
+def test_tcfg_where_the_branches_point_apart():
+    """Opposed branches share one line: nothing is dropped."""
+    z, y = torch.randn(6, 4, dtype=F64), torch.zeros(6, dtype=torch.int64)
+
+    def opposed(z, lam, y=None):
+        sign = torch.where((torch.full((len(z),), NULL) if y is None else y) >= 0, 1.0, -1.0)
+        return Prediction(z, lam, sign[:, None] * z, "eps")
+
+    torch.testing.assert_close(guidance.tcfg(opposed, w=2.0)(z, torch.tensor(0.0), y).eps, 5 * z)
