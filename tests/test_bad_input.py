@@ -318,6 +318,7 @@ WEIGHTED: dict[str, Callable[..., object]] = {
     "apg": lambda w: guidance.apg(M, w=w),
     "power_law": lambda w: guidance.power_law(M, w=w, power=0.5),
     "cfg_zero_star": lambda w: guidance.cfg_zero_star(M, w=w),
+    "mambo_g": lambda w: guidance.mambo_g(M, w=w),
     "tcfg": lambda w: guidance.tcfg(M, w=w),
 }
 

@@ -19,6 +19,7 @@ A weight may be one number, or a tensor (b,) with one weight a sample.
 :func:`cfg_zero_star`      scale u(z) to fit u(z,c) before extrapolating    Fan et al. 2025
 :func:`dynamic_threshold`  clip and rescale x̂ by its own quantile           Saharia et al. 2022
 :func:`tcfg`               drop of ε(z) what lies across both branches      Kwon et al. 2025
+:func:`mambo_g`            weight shrinks with ‖Δu‖/‖u(z)‖                  Zhu et al. 2025
 =========================  ====================================================================================
 
 :data:`RULES` names them all, and :func:`rule` makes a rule with its options that can be written down:
@@ -31,6 +32,7 @@ from ._weights import scale_from_w, w_from_scale
 from .affine import auto, classifier_free, negative
 from .gradient import Classifier, classifier, classifier_grad, implicit_classifier_grad
 from .intervals import interval
+from .magnitude import mambo_g
 from .plus_plus import cfg_plus_plus
 from .powers import power_law
 from .projected import apg
@@ -55,6 +57,7 @@ RULES.update(
         "cfg-zero-star": cfg_zero_star,
         "dynamic-threshold": dynamic_threshold,
         "tcfg": tcfg,
+        "mambo-g": mambo_g,
     }
 )
 # CFG++ renoises by ∅ at every weight, and a threshold clips at every weight.
@@ -76,6 +79,7 @@ __all__ = [
     "dynamic_threshold",
     "implicit_classifier_grad",
     "interval",
+    "mambo_g",
     "negative",
     "pair",
     "power_law",

@@ -121,6 +121,20 @@ def test_tcfg():
     torch.testing.assert_close(images.guided("tcfg").estimate, want, rtol=1e-4, atol=1e-4)
 
 
+def test_mambo_g():
+    """Theirs measures whatever the network puts out, so it follows the paper where that is the flow velocity."""
+    images = Images("flow")
+    images.uncond = images.cond + 0.1 * images.uncond
+    # Its norm takes two axes beside the batch, no more.
+    rows = images.cond.flatten(2), images.uncond.flatten(2)
+    want = theirs("MagnitudeAwareGuidance", *rows, guidance_scale=1 + W, alpha=8.0).view_as(images.cond)
+    plain = images.guided("classifier-free").estimate
+    # Theirs starts at u_∅ with the scale 1 + w exp(−alpha r): the same point.
+    torch.testing.assert_close(images.guided("mambo-g").estimate, want)
+    torch.testing.assert_close(images.guided("mambo-g", alpha=0.0).estimate, plain)
+    assert (plain - want).norm() > 0.1 * (plain - images.cond).norm()
+
+
 def test_interval():
     """Theirs counts in shares of the steps, from start to before stop: on a grid, an interval of its levels."""
     images, steps = Images("v"), 20

@@ -15,6 +15,7 @@ RULES = [
     ("rescale", {"phi": 1.0, "on": "x"}),
     ("power-law", {"power": 0.5}),
     ("cfg-zero-star", {}),
+    ("mambo-g", {}),
     ("tcfg", {}),
     ("dynamic-threshold", {"floor": 1e6}),
     ("dynamic-threshold", {"floor": 0.5}),

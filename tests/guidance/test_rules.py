@@ -518,3 +518,17 @@ def test_tcfg_where_the_branches_point_apart():
         return Prediction(z, lam, sign[:, None] * z, "eps")
 
     torch.testing.assert_close(guidance.tcfg(opposed, w=2.0)(z, torch.tensor(0.0), y).eps, 5 * z)
+
+
+# -- a weight that shrinks with the difference -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lam", LEVELS)
+def test_mambo_g(mixture, z, y, lam):
+    cond, uncond = mixture(z, lam, y).flow, mixture(z, lam).flow
+    ratio = (cond - uncond).norm(dim=1, keepdim=True) / uncond.norm(dim=1, keepdim=True)
+    got = guidance.mambo_g(mixture, w=2.0, alpha=3.0)(z, lam, y).flow
+    torch.testing.assert_close(got, cond + 2.0 * torch.exp(-3.0 * ratio) * (cond - uncond))
+    plain = guidance.classifier_free(mixture, w=2.0)(z, lam, y).x
+    torch.testing.assert_close(guidance.mambo_g(mixture, w=2.0, alpha=0.0)(z, lam, y).x, plain)
+    assert torch.equal(guidance.mambo_g(mixture, w=0.0)(z, lam, y).eps, mixture(z, lam, y).eps)

@@ -17,6 +17,7 @@ OPTIONS = {
     "negative": {"y_negative": 1},
     "interval": {"lo": -1.0, "hi": 2.0},
     "power-law": {"power": 0.5},
+    "mambo-g": {"alpha": 0.5},
 }
 
 
@@ -170,6 +171,7 @@ def test_parameters_are_the_functions_own():
         ("y_negative", lambda m: rule("negative", y_negative=None)),
         ("rule", lambda m: rule("interval", of="apgg", lo=1, hi=2)),
         ("lo", lambda m: rule("interval", lo=3, hi=2)),
+        ("alpha", lambda m: rule("mambo-g", alpha=-1)),
         ("grid", lambda m: rule("cfg-plus-plus", grid=torch.tensor([1.0, 0.0]))),
         ("bad", lambda m: rule("auto", bad=3)),
         ("bad", lambda m: rule("auto")(m, w=1.0)),
