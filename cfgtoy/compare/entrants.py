@@ -1,0 +1,72 @@
+"""Whatever may enter a comparison as a rule: a name, a Rule with its options, or a function of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..guidance import PARTS, Rule
+from ..guidance import rule as make_rule
+from ..prediction import Denoiser
+
+__all__ = ["Entrant", "entrant"]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A rule that can be called with all parts, and told apart in a file.
+
+    Attributes:
+        label: what the table calls it.
+        record: how it is written down.
+        guide: ``guide(denoiser, w=…, **parts) -> Denoiser``.
+    """
+
+    label: str
+    record: dict[str, Any]
+    guide: Callable[..., Denoiser]
+
+
+def entrant(rule: str | Mapping[str, Any] | Rule | Entrant) -> Entrant:
+    """Make ready a rule by its name, its record, a Rule, or ``"module:function"``.
+
+    A function is called ``f(denoiser, w=…)``, with those of ``grid``, ``classifier``, ``bad`` that it names. Its record
+    holds the SHA-256 of its file: once that is altered, what was measured before counts no more.
+
+    Raises:
+        ValueError: an unknown name or option, or a function that is not there.
+    """
+    if isinstance(rule, Entrant):
+        return rule
+    if isinstance(rule, str) and ":" in rule:
+        return _own(rule)
+    made = make_rule(rule)
+    options = ", ".join(f"{k}={v}" for k, v in made.to_json()["options"].items())
+    return Entrant(made.name + (f"({options})" if options else ""), made.to_json(), made)
+
+
+def _own(name: str) -> Entrant:
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+        function = getattr(found, attribute)
+        takes = inspect.signature(function).parameters
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"rules: got {name!r} ({error}), takes module:function of a module that can be imported"
+        ) from error
+    if "w" not in takes:
+        raise ValueError(f"rules: got {name!r}, takes a function f(denoiser, *, w)")
+
+    def guide(denoiser: Denoiser, *, w: float, **parts: Any) -> Denoiser:
+        given = {key: value for key, value in parts.items() if key in takes and key in PARTS}
+        return function(denoiser, w=w, **given)
+
+    file = getattr(found, "__file__", None)
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+    return Entrant(name, {"name": name, "sha256": digest}, guide)

@@ -1,0 +1,61 @@
+"""Models that are wrong in a known way: what guidance is said to repair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ..mixture import GaussianMixture
+from ..nets import MLP
+from ..prediction import NetDenoiser
+from ..training import fit
+
+__all__ = ["WAYS", "blurred", "mlp", "too_few_modes", "too_narrow"]
+
+
+def blurred(mixture: GaussianMixture, std: float = 0.15) -> GaussianMixture:
+    """Every component widened by N(0, std² I): the data seen through a fog, classes included."""
+    covs = mixture.covs + std**2 * torch.eye(mixture.dim).to(mixture.means)
+    return GaussianMixture(mixture.means, covs, mixture.weights, mixture.labels)
+
+
+def too_narrow(mixture: GaussianMixture, factor: float = 0.6) -> GaussianMixture:
+    """Every component with its standard deviations times ``factor``."""
+    return GaussianMixture(mixture.means, factor**2 * mixture.covs, mixture.weights, mixture.labels)
+
+
+def too_few_modes(mixture: GaussianMixture, keep: float = 0.7) -> GaussianMixture:
+    """Of each class the heaviest components, as few as hold a share ``keep`` of its weight."""
+    kept = []
+    for c in range(mixture.num_classes):
+        own = (mixture.labels == c).nonzero()[:, 0]
+        weights, order = mixture.weights[own].sort(descending=True, stable=True)
+        before = weights.cumsum(0) / weights.sum() - weights / weights.sum()
+        kept.append(own[order[before < keep - 1e-4]])
+    index = torch.cat(kept)
+    return GaussianMixture(
+        mixture.means[index], mixture.covs[index], mixture.weights[index], mixture.labels[index]
+    )
+
+
+def mlp(mixture: GaussianMixture, steps: int = 500, seed: int = 0) -> tuple[NetDenoiser, NetDenoiser]:
+    """A small network trained for some seconds, and what it was after a fifth of that: a worse one of its own kind."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net, early = (MLP(mixture.dim, mixture.num_classes, width=64) for _ in range(2))
+    run = fit(net, lambda n, g: mixture.sample_labeled(n, g), steps=steps, kind="v", generator=generator)
+    for record in run:
+        if record.step == steps // 5:
+            early.load_state_dict(record.ema.net.state_dict())
+        good = record.ema.net
+    return tuple(NetDenoiser(one.eval().requires_grad_(False), "v") for one in (good, early))  # type: ignore[return-value]
+
+
+WAYS: dict[str, Callable[[GaussianMixture], GaussianMixture]] = {
+    "blurred": blurred,
+    "too-narrow": too_narrow,
+    "too-few-modes": too_few_modes,
+}
+"""The ways to be wrong that have a closed form."""

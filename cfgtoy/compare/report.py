@@ -1,0 +1,123 @@
+"""A board to read: as a table of text, and as a picture of frontiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .frontier import Row, at_class_probability, hypervolume, summary
+
+__all__ = ["plot", "table"]
+
+COLUMNS = {
+    "kl_class": "KL class",
+    "kl_tilted": "KL tilted",
+    "outside": "outside",
+    "class_probability": "p(c|x)",
+    "modes": "modes",
+    "covariance_ratio": "cov.",
+    "precision": "prec.",
+    "recall": "recall",
+    "frechet": "Fréchet",
+    "curl": "curl",
+    "evaluations": "evals",
+}
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> str:
+    """The means over the seeds with their spread, a block a problem; below it the rules along their frontiers.
+
+    Rules are matched at the highest class probability that all of them reach. ± is the standard deviation over the
+    seeds.
+    """
+    rows = summary(records)
+    blocks = []
+    for problem in dict.fromkeys(row.problem for row in rows):
+        mine = [row for row in rows if row.problem == problem]
+        names = [name for name in COLUMNS if any(row.mean.get(name) is not None for row in mine)]
+        lines = [["rule", "w", *(COLUMNS[name] for name in names)]]
+        lines += [_line(row, names) for row in mine]
+        groups = _groups(mine)
+        target = _target(groups)
+        tail = [["rule", "hypervolume"]]
+        matched = []
+        for label, group in groups.items():
+            tail.append([label, f"{hypervolume(group):.3f}"])
+            row = at_class_probability(group, target) if target is not None else None
+            if row is not None:
+                matched.append(_line(row, names, label))
+        text = f"{problem}\n{_laid_out(lines)}\n\nprecision and recall reached, as an area\n{_laid_out(tail)}"
+        if matched:
+            text += f"\n\nat class probability {target:.3f}\n{_laid_out([lines[0], *matched])}"
+        blocks.append(text)
+    return "\n\n\n".join(blocks)
+
+
+def plot(records: Sequence[Mapping[str, Any]], quality: str = "precision", diversity: str = "recall") -> Any:
+    """A matplotlib figure: a panel a problem, a line a rule through its weights, the last of them marked.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    from .. import plotting
+
+    rows = [row for row in summary(records) if row.mean.get(quality) is not None]
+    problems = list(dict.fromkeys(row.problem for row in rows)) or ["nothing measured"]
+    columns = min(3, len(problems))
+    fig, axes = plotting.subplots(columns, -(-len(problems) // columns), squeeze=False)
+    for ax in list(axes.flat)[len(problems) :]:
+        ax.set_axis_off()
+    for ax, problem in zip(axes.flat, problems, strict=False):
+        for i, (label, group) in enumerate(_groups([r for r in rows if r.problem == problem]).items()):
+            group = sorted(group, key=lambda row: row.w)
+            x, y = ([row.mean[name] for row in group] for name in (diversity, quality))
+            ax.plot(x, y, color=f"C{i % 8}", marker=".", linestyle="-" if i < 8 else "--", label=label)
+            ax.plot(x[-1:], y[-1:], color=f"C{i % 8}", marker="o")
+        plotting.label(ax, x=diversity, y=quality, title=problem)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    if labels:
+        fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    return fig
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    several = len({row.sampler for row in rows}) > 1
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.rule + (f" · {row.sampler}" if several else ""), []).append(row)
+    return groups
+
+
+def _target(groups: Mapping[str, Sequence[Row]]) -> float | None:
+    """The highest class probability that each rule reaches."""
+    reached = []
+    for group in groups.values():
+        known = [p for row in group if (p := row.mean.get("class_probability")) is not None]
+        if known:
+            reached.append(max(known))
+    return min(reached, default=None) if len(reached) > 1 else None
+
+
+def _line(row: Row, names: Sequence[str], label: str | None = None) -> list[str]:
+    head = [label or row.rule, f"{row.w:.3g}"]
+    if not row.mean:
+        return [*head, row.error or ""]
+    note = [f"at {row.seeds} seeds; {row.error}"] if row.error else []
+    return [*head, *(_figure(row.mean.get(name), row.spread.get(name)) for name in names), *note]
+
+
+def _figure(mean: float | None, spread: float | None) -> str:
+    if mean is None:
+        return "–"
+    return f"{mean:.3g}" if not spread else f"{mean:.3f}±{spread:.3f}" if abs(mean) < 100 else f"{mean:.4g}"
+
+
+def _laid_out(lines: Sequence[Sequence[str]]) -> str:
+    full = [line for line in lines if len(line) >= len(lines[0])]
+    widths = [max(len(line[i]) for line in full) for i in range(len(lines[0]))]
+    widths[0] = max(len(line[0]) for line in lines)
+    texts = []
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        texts.append("  ".join([*cells, *line[len(widths) :]]).rstrip())
+    return "\n".join(texts)
