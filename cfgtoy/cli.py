@@ -1,4 +1,4 @@
-"""The command line: ``cfgtoy train``, ``cfgtoy sample``, ``cfgtoy evaluate``, ``cfgtoy weights``.
+"""The command line: ``cfgtoy train``, ``sample``, ``evaluate``, ``compare``, ``weights``.
 
 Options are the fields of dataclasses, read by tyro; those of a guidance rule come from its own signature. What a user
 got wrong ends with one line that says so, and the exit code 2.
@@ -34,8 +34,10 @@ try:
     import tyro
 
     Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    Rules = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RULES")]
 except ImportError:  # the rest of the package does without; _parse() says what is missing
     Model = str  # type: ignore[misc]
+    Rules = tuple[str, ...]  # type: ignore[misc]
 
 if TYPE_CHECKING:
     RuleName = str
@@ -60,6 +62,7 @@ commands:
   train RECIPE      train a network:           cfgtoy train digits
   sample MODEL      draw samples into a PNG:   cfgtoy sample digits --w 0 1 4
   evaluate MODEL    measure samples in JSON:   cfgtoy evaluate digits --n 1000 --w 0 1 4 --rule apg --eta 0.2
+  compare RULES     rules where truth is known: cfgtoy compare apg classifier-free --on tree ring-64d --w 0 1 3
   weights           list the shipped weights and check them
 
 MODEL is the name of shipped weights (cfgtoy weights), the path of a .safetensors file, or, for sample, an exact
@@ -121,6 +124,34 @@ class Evaluate(EvalConfig):
     """Name of shipped weights, or the path of a .safetensors file."""
     sampling: How = field(default_factory=How)
     """How samples are drawn."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Measure what rules do to samples whose true distribution is known, each at several weights.
+
+    A rule is the name of one here, or my_module:my_rule, a function f(denoiser, *, w) in a file of yours. --out can be
+    resumed: what it holds is not measured again.
+    """
+
+    rules: Rules
+    """Rules by name, or module:function."""
+    on: tuple[str, ...] = ("three-gaussians", "ring", "overlapping", "tree")
+    """Problems; cfgtoy compare apg --on help lists them."""
+    w: tuple[float, ...] = (0.0, 1.0, 3.0)
+    """Guidance weights; 0 is the conditional model."""
+    samplers: tuple[str, ...] = ("dpm++2m",)
+    """Samplers by name."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the noise; their spread is shown."""
+    n: int | None = None
+    """Samples a measurement; by default 2000 points, 200 digits, 10000 images of CIFAR-10."""
+    steps: int | None = None
+    """Levels of the sampler; by default 32, of digits 16."""
+    out: Path | None = None
+    """The records as JSON."""
+    plot: Path | None = None
+    """A picture: precision against recall, a line a rule."""
 
 
 @dataclass(frozen=True)
@@ -343,6 +374,30 @@ def _evaluate(args: Sequence[str]) -> None:
     print(f"{config.out}: n = {config.n}, {record['minutes']:.1f} min on {record['device']}")
 
 
+def _compare(args: Sequence[str]) -> None:
+    from . import compare
+
+    request: Compare = _parse(Compare, args, "cfgtoy compare")
+    if request.on == ("help",):
+        print("\n".join(compare.PROBLEMS))
+        return
+    # A user's rule lies where the command is given.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        records = compare.run(
+            request.rules, request.on, request.w, samplers=request.samplers, seeds=request.seeds, n=request.n,
+            steps=request.steps, out=request.out, progress=sys.stderr.isatty(), command=_spelled("compare", args),
+        )  # fmt: skip
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    print(compare.table(records))
+    if request.plot is not None:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        compare.plot(records).savefig(request.plot, facecolor="white")
+
+
 def _spelled(command: str, args: Sequence[str]) -> str:
     return shlex.join(["cfgtoy", command, *args])
 
@@ -391,5 +446,6 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": _train,
     "sample": _sample,
     "evaluate": _evaluate,
+    "compare": _compare,
     "weights": _weights,
 }

@@ -70,7 +70,7 @@ def parse(line: str) -> object:
             raise ValueError(f"torchrun: got {line!r}, takes --name=value … -m cfgtoy …")
         line = "cfgtoy " + LAUNCHER.sub("", line, count=1)
     _, *words = shlex.split(line.removeprefix("python -m "))
-    kinds = {"sample": cli.Sample, "evaluate": cli.Evaluate, "weights": cli.Weights}
+    kinds = {"sample": cli.Sample, "evaluate": cli.Evaluate, "compare": cli.Compare, "weights": cli.Weights}
     if words == ["train"] or words[0] in ("--help", "--version"):
         return words
     if words[0] == "train":
