@@ -135,7 +135,7 @@ class Compare:
     """
 
     rules: Rules
-    """Rules by name, or module:function."""
+    """Rules by name, with options as in "apg(eta=0.2)", or module:function."""
     on: tuple[str, ...] = ("three-gaussians", "ring", "overlapping", "tree")
     """Problems; cfgtoy compare apg --on help lists them."""
     w: tuple[float, ...] = (0.0, 1.0, 3.0)

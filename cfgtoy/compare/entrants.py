@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ class Entrant:
 def entrant(rule: str | Mapping[str, Any] | Rule | Entrant) -> Entrant:
     """Make ready a rule by its name, its record, a Rule, or ``"module:function"``.
 
+    A name may be followed by options, as the table has them: ``"apg(eta=0.2)"``.
+
     A function is called ``f(denoiser, w=…)``, with those of ``grid``, ``classifier``, ``bad`` that it names. Its record
     holds the SHA-256 of its file: once that is altered, what was measured before counts no more.
 
@@ -45,9 +48,23 @@ def entrant(rule: str | Mapping[str, Any] | Rule | Entrant) -> Entrant:
         return rule
     if isinstance(rule, str) and ":" in rule:
         return _own(rule)
-    made = make_rule(rule)
+    made = make_rule(_with_options(rule)) if isinstance(rule, str) else make_rule(rule)
     options = ", ".join(f"{k}={v}" for k, v in made.to_json()["options"].items())
     return Entrant(made.name + (f"({options})" if options else ""), made.to_json(), made)
+
+
+def _with_options(text: str) -> Rule:
+    """``name(key=value, …)``, the values as JSON or else as words."""
+    name, _, inside = text.strip().removesuffix(")").partition("(")
+    pairs = [part.partition("=") for part in inside.split(",") if part.strip()]
+    return make_rule(name, **{key.strip(): _value(value.strip()) for key, _, value in pairs})
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
 
 
 def _own(name: str) -> Entrant:

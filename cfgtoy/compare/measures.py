@@ -69,10 +69,13 @@ def measure(problem: Problem, x: Tensor, y: Tensor, w: float) -> dict[str, float
 def _of_class(truth: Truth, x: Tensor, c: int, w: float) -> dict[str, float | None]:
     seen = truth.seen(x)
     probability = truth.class_prob(seen, c)
+    # One estimate of the samples' entropy serves both divergences.
+    kl = metrics.kl_to_density(seen, lambda at: truth.log_prob(at, c))
+    apart = (truth.log_prob(seen, c) - truth.tilted_log_prob(seen, c, w)).double().mean().item()
     pr = metrics.precision_recall(truth.manifold(c), seen[: len(truth.manifold(c))])
     return {
-        "kl_class": metrics.kl_to_density(seen, lambda at: truth.log_prob(at, c)),
-        "kl_tilted": metrics.kl_to_density(seen, lambda at: truth.tilted_log_prob(at, c, w)),
+        "kl_class": kl,
+        "kl_tilted": kl + apart,
         "outside": truth.outside(x, c).double().mean().item(),
         "class_probability": None if probability is None else probability.double().mean().item(),
         "modes": _modes(truth, seen, c),

@@ -171,6 +171,17 @@ def test_a_rule_of_ones_own(mine: str) -> None:
     assert len(own["rule"]["sha256"]) == 64
 
 
+def test_options_in_a_name() -> None:
+    rules = ["apg(eta=0.2)", guidance.rule("apg", eta=0.2), "negative(y_negative=3)", "rescale(of=apg)"]
+    records = compare.run(rules, ["ring"], [1.0], seeds=[0], n=60, steps=8)
+    # One rule, asked for twice, is measured once.
+    assert [r["rule"]["name"] for r in records] == ["apg", "negative", "rescale"]
+    assert records[0]["rule"]["options"] == {"eta": 0.2}
+    assert all("measures" in r for r in records)
+    with pytest.raises(ValueError, match=r"^etta: got an option"):
+        compare.run(["apg(etta=1)"], ["ring"], [1.0])
+
+
 def test_a_rule_that_fails_has_a_row_that_says_so(mine: str) -> None:
     rules = [f"{mine}:broken", f"{mine}:nan", f"{mine}:hole", "classifier-free"]
     records = compare.run(rules, ["ring"], [1.0], seeds=[0], n=60, steps=8)
