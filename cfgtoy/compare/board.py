@@ -144,7 +144,10 @@ def _figures(task: _Run, curl: list[float | None]) -> Record:
     problem, counted = task.problem, Counted(task.problem.denoiser)
     grid = _sampler(task.sampler).grid(task.steps, within=getattr(problem.denoiser, "schedule", None))
     grid = grid.to(problem.device)
-    guided = task.rule.guide(counted, w=task.w, grid=grid, **problem.parts)
+    parts = dict(problem.parts)
+    if "bad" in parts:
+        parts["bad"] = Counted(parts["bad"], also=counted)
+    guided = task.rule.guide(counted, w=task.w, grid=grid, **parts)
     y = torch.tensor(problem.classes).repeat_interleave(-(-task.n // len(problem.classes)))[: task.n]
     generator = torch.Generator(problem.device).manual_seed(task.seed)
     batches = [

@@ -39,13 +39,13 @@ def too_few_modes(mixture: GaussianMixture, keep: float = 0.7) -> GaussianMixtur
     )
 
 
-def mlp(mixture: GaussianMixture, steps: int = 500, seed: int = 0) -> tuple[NetDenoiser, NetDenoiser]:
+def mlp(mixture: GaussianMixture, steps: int = 800, seed: int = 0) -> tuple[NetDenoiser, NetDenoiser]:
     """A small network trained for some seconds, and what it was after a fifth of that: a worse one of its own kind."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net, early = (MLP(mixture.dim, mixture.num_classes, width=64) for _ in range(2))
-    run = fit(net, lambda n, g: mixture.sample_labeled(n, g), steps=steps, kind="v", generator=generator)
+    run = fit(net, lambda n, g: mixture.sample_labeled(n, g), steps=steps, batch_size=256, kind="v", generator=generator)
     for record in run:
         if record.step == steps // 5:
             early.load_state_dict(record.ema.net.state_dict())

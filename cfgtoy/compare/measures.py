@@ -26,24 +26,29 @@ MEASURES = {
     "recall": "share of true samples among these",
     "frechet": "Fréchet distance of features to real images",
     "curl": "antisymmetric part of the guided field's Jacobian, rms",
-    "evaluations": "samples put through the model, per sample drawn",
+    "evaluations": "samples put through the model, or a worse one beside it, per sample drawn",
 }
 """Every measure, with what it says. What a problem cannot tell is None."""
 
 
 class Counted:
-    """A denoiser that counts the samples it is asked about; a doubled batch counts twice."""
+    """A denoiser that counts the samples it is asked about; a doubled batch counts twice.
 
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser, self.count = denoiser, 0
+    Args:
+        denoiser: whatever is asked.
+        also: another one, whose count this one adds to.
+    """
+
+    def __init__(self, denoiser: Denoiser, also: Counted | None = None) -> None:
+        self.denoiser, self.also, self.count = denoiser, also, 0
 
     def __getattr__(self, name: str) -> object:
-        if name == "denoiser":
+        if name in ("denoiser", "also"):
             raise AttributeError(name)
         return getattr(self.denoiser, name)
 
     def __call__(self, z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        self.count += len(z)
+        (self.also or self).count += len(z)
         return self.denoiser(z, logsnr, y)
 
 

@@ -133,8 +133,14 @@ def test_evaluations_are_counted() -> None:
         grid = schedules.Cosine().grid(5)
         samplers.sample(denoiser, 0, shape=(7, 2), grid=grid, method="heun", generator=seeded())
         assert counted.count == 7 * each * (2 * 5 - 1)
-    for w, evaluations in ((0.0, 8), (1.0, 16)):
-        (record,) = compare.run(["classifier-free"], ["ring"], [w], seeds=[0], n=50, steps=8)
+    # The worse model of autoguidance costs as much as the good one; a classifier is no model.
+    for rule, w, evaluations in (
+        ("classifier-free", 0.0, 8),
+        ("classifier-free", 1.0, 16),
+        ("auto", 1.0, 16),
+        ("classifier", 1.0, 8),
+    ):
+        (record,) = compare.run([rule], ["ring"], [w], seeds=[0], n=50, steps=8)
         assert record["measures"]["evaluations"] == evaluations
 
 
