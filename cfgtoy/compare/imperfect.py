@@ -45,7 +45,14 @@ def mlp(mixture: GaussianMixture, steps: int = 800, seed: int = 0) -> tuple[NetD
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net, early = (MLP(mixture.dim, mixture.num_classes, width=64) for _ in range(2))
-    run = fit(net, lambda n, g: mixture.sample_labeled(n, g), steps=steps, batch_size=256, kind="v", generator=generator)
+    run = fit(
+        net,
+        lambda n, g: mixture.sample_labeled(n, g),
+        steps=steps,
+        batch_size=256,
+        kind="v",
+        generator=generator,
+    )
     for record in run:
         if record.step == steps // 5:
             early.load_state_dict(record.ema.net.state_dict())
