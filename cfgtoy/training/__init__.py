@@ -4,7 +4,7 @@ This package front holds what points and images share. The trainer for images (c
 configs) is ``cfgtoy.training.trainer``.
 """
 
-from .loop import Record, fit
+from .loop import Record, Step, fit
 from .objective import EMA, diffusion_loss, drop_labels
 
-__all__ = ["EMA", "Record", "diffusion_loss", "drop_labels", "fit"]
+__all__ = ["EMA", "Record", "Step", "diffusion_loss", "drop_labels", "fit"]
