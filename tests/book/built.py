@@ -8,6 +8,7 @@ and the installed versions, so the comparison is nbval's own and as strict, and 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +52,23 @@ class Replay:
         """Nothing runs."""
 
 
+@cache
+def last_build() -> Path:
+    """Where a build of the package and the data as they are keeps its outputs."""
+    return ROOT / "_build" / ".jupyter_cache" / tool("execution_cache").fingerprint(ROOT)
+
+
 def replay(path: Path) -> Replay:
     """The last build's outputs of a notebook.
 
     Raises:
         LookupError: if the last build did not run this code with this package, these data and these versions.
     """
-    folder = ROOT / "_build" / ".jupyter_cache" / tool("execution_cache").fingerprint(ROOT)
     notebook = nbformat.read(path, as_version=4)
     try:
-        if not folder.is_dir():
-            raise KeyError(folder)
-        return Replay(get_cache(folder).merge_match_into_notebook(notebook)[1])
+        if not last_build().is_dir():
+            raise KeyError(last_build())
+        return Replay(get_cache(last_build()).merge_match_into_notebook(notebook)[1])
     except KeyError:
         raise LookupError(
             f"{path.name}: the last build did not run this, as it is now: run make book"
