@@ -58,7 +58,9 @@ def prepare(path: Path, folder: Path) -> None:
             )
             known = artifacts.manifest(folder)
             meta = {"role": "prepared", "from": {name: known[name]["sha256"] for name in about["from"]}}
-            artifacts.save(file, tensors, meta | {"made_by": made_by | {"minutes": minutes}})
+            # no seed of its own: each cell has its generators
+            made_by |= {"minutes": minutes, "seed": None}
+            artifacts.save(file, tensors, meta | {"made_by": made_by})
             artifacts.manifest_add(about["name"], file)
             print(f"{file}: {file.stat().st_size / 1e3:.0f} kB in {minutes} minutes", flush=True)
 

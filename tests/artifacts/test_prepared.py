@@ -69,19 +69,31 @@ def test_the_floor_agrees_with_the_sweeps_own():
     assert distances == sorted(distances, reverse=True)
 
 
-def test_the_small_sweeps_differ_in_the_guidance_alone():
-    cfg, classifier = (results(f"cifar10-sweep-{kind}-500") for kind in ("cfg", "classifier"))
-    for key in ("model_sha256", "extractor_sha256", "n", "reference", "seed", "batch", "commit"):
-        assert cfg[key] == classifier[key]
+def test_the_sweeps_differ_in_the_guidance_alone():
+    kinds = ("cfg", "classifier", "classifier-unconditional")
+    runs = {kind: results(f"cifar10-sweep-{kind}") for kind in kinds}
+    cfg = runs["cfg"]
+    for kind, run in runs.items():
+        for key in ("model_sha256", "extractor_sha256", "n", "reference", "seed", "batch", "commit"):
+            assert cfg[key] == run[key]
+        assert run["n"] == 50_000
+        assert len(run["results"]) >= 6
+        assert run["sampling"].pop("guidance") == kind
+        assert run["sampling"] == cfg["sampling"]
+    assert len(cfg["results"]) >= 14
     assert cfg["model_sha256"] == artifacts.manifest(DATA)["cifar10"]["sha256"]
-    assert (cfg["sampling"].pop("guidance"), classifier["sampling"].pop("guidance")) == ("cfg", "classifier")
-    assert cfg["sampling"] == classifier["sampling"]
 
 
-def test_the_small_sweep_is_the_large_one_and_its_bias():
-    key, floor = "frechet_cifar10_classifier", results("cifar10-floor")["results"]
-    real = {row["n"]: row[key] for row in floor}
-    bias = real[500] - real[10_000]  # of real images
-    large = {row["w"]: row[key] for row in results("cifar10-sweep-cfg")["results"]}
-    for row in results("cifar10-sweep-cfg-500")["results"]:
-        assert 0 < row[key] - large[row["w"]] < 2 * bias
+def test_both_ways_start_from_the_same_unguided_images():
+    first = [results(f"cifar10-sweep-{kind}")["results"][0] for kind in ("cfg", "classifier")]
+    for key in ("w", "frechet_cifar10_classifier", "recall_cifar10_classifier"):
+        assert first[0][key] == pytest.approx(first[1][key], rel=1e-6)
+
+
+def test_the_drop_rates_were_trained_alike():
+    runs = results("cifar10-p-uncond")["runs"]
+    assert [run["p_uncond"] for run in runs] == [0.1, 0.2, 0.5]
+    for run in runs:
+        config = run["trained"]["config"]
+        assert config.pop("p_uncond") == run["p_uncond"]
+        assert config == runs[0]["trained"]["config"]
