@@ -18,7 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CORE = {"torch", "numpy", "safetensors", "tqdm"}
 FOLDERS = ("benchmarks", "book", "tests", "tools")
-OURS = {"cfgtoy", "tests", "tools", *(path.stem for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))}
+OURS = {
+    "cfgtoy",
+    "tests",
+    "tools",
+    *(path.stem for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")),
+}
 
 
 def plain(name: str) -> str:
