@@ -22,6 +22,7 @@ def pytest_of(*arguments: object) -> str:
         "pytest",
         "--nbval",
         "-q",
+        "-rfE",
         "-p",
         "no:cacheprovider",
         *map(str, arguments),
