@@ -10,11 +10,15 @@ noise and nothing else, for denoisers that estimate x, v or the flow there. :dat
 ``ddim``        the probability-flow ODE, Euler in σ/α                        1      T
 ``heun``        the same ODE, trapezoidal                                     2      2T − 1
 ``dpm++2m``     the same ODE, exponential two-step multistep                  2      T
+``langevin``    DDIM, and Langevin steps at each level                        ½      5T − 4
 ==============  ============================================================  =====  =================
+
+:func:`feynman_kac` stands apart: its samples carry weights, and reach the tilted density that guidance aims at.
 """
 
 from .ode import ddim, dpmpp_2m, heun
-from .sde import ancestral
+from .particles import feynman_kac
+from .sde import ancestral, langevin
 from .state import Noise, State, initial_noise
 from .table import SAMPLERS, Method, Sampler, sample, trajectory
 
@@ -27,8 +31,10 @@ __all__ = [
     "ancestral",
     "ddim",
     "dpmpp_2m",
+    "feynman_kac",
     "heun",
     "initial_noise",
+    "langevin",
     "sample",
     "trajectory",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,10 @@ from ..prediction import NULL, Prediction
 __all__ = ["Noise", "State", "initial_noise"]
 
 Noise = Callable[[Tensor, int], Tensor]
-"""A source of noise. ``noise(like, step)`` draws from N(0, I), in the shape of ``like`` (b, \\*d), for the step that
-leads to state ``step``; 0 is the start. Whoever hands one in decides which sample gets which noise."""
+"""A source of noise. ``noise(like, k)`` gives draw k of a run from N(0, I), in the shape of ``like`` (b, \\*d).
+
+Draw 0 is the start, and a sampler that draws once a step needs draw k on its way to state k. Whoever hands one in
+decides which sample gets which noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,18 @@ def initial_noise(
     return torch.randn(tuple(shape), generator=generator, device=device, dtype=dtype)
 
 
+def checked_shape(shape: object, y: Tensor | int | None) -> tuple[int, ...]:
+    """``shape`` (b, \\*d) as a tuple, with one sample for each class in ``y``."""
+    sizes = tuple(shape) if isinstance(shape, Iterable) else ()
+    if len(sizes) < 1 or any(not isinstance(n, int) or n < 1 for n in sizes):
+        raise ValueError(f"shape: got {sizes}, takes positive integers (b, *d), the batch first")
+    if isinstance(y, Tensor) and y.ndim == 1 and len(y) != sizes[0]:
+        raise ValueError(
+            f"shape: got {sizes} for {len(y)} classes in y, takes ({len(y)}, *d), the batch first"
+        )
+    return sizes
+
+
 def begin(z: Tensor, grid: Tensor, y: Tensor | int | None) -> tuple[Tensor, Tensor | None]:
     """The grid in z's dtype and on its device, and the classes (b,), both checked."""
     _checks.finite("z", z)
@@ -75,16 +89,16 @@ def end(steps: int, z: Tensor, pred: Prediction) -> State:
 def source(generator: Generator | None, noise: Noise | None) -> Noise:
     """``noise``, with its answers checked, or a source that draws from ``generator``."""
     if noise is None:
-        return lambda like, step: torch.randn(
+        return lambda like, k: torch.randn(
             like.shape, generator=generator, device=like.device, dtype=like.dtype
         )
     if generator is not None:
         raise ValueError("noise: got a source of noise beside a generator, takes one of the two")
     if not callable(noise):
-        raise ValueError(f"noise: got {type(noise).__name__}, takes a function noise(like, step) -> tensor")
+        raise ValueError(f"noise: got {type(noise).__name__}, takes a function noise(like, k) -> tensor")
 
-    def checked(like: Tensor, step: int) -> Tensor:
-        drawn = _checks.tensor("noise", noise(like, step))
+    def checked(like: Tensor, k: int) -> Tensor:
+        drawn = _checks.tensor("noise", noise(like, k))
         if drawn.shape != like.shape:
             raise ValueError(f"noise: got shape {tuple(drawn.shape)}, takes that of z, {tuple(like.shape)}")
         return drawn.to(like)
