@@ -32,7 +32,7 @@ _BY_LEVEL = {"interval", "cfg-plus-plus"}
 
 
 class Guider(BaseGuidance):
-    """A rule of :data:`cfgtoy.guidance.RULES` with its weight, as a component ``guider`` of a Modular pipeline.
+    """A rule of ``guidance.RULES`` with its weight, as a component ``guider`` of a Modular pipeline.
 
     ::
 

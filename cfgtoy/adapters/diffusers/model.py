@@ -35,7 +35,7 @@ class DenoiserModel(ModelMixin, ConfigMixin):
         kind: what the network estimates.
         y: the class asked for, one or one a sample; None for ∅.
         scheduler: the configuration of the scheduler whose timesteps the model is called with.
-        in_channels, sample_size: of a sample, (in_channels, *sample_size).
+        in_channels, sample_size: of a sample, (in_channels, \\*sample_size).
     """
 
     @register_to_config
