@@ -37,6 +37,8 @@ RULES = {
     "cfg-plus-plus": {},
     "cfg-zero-star": {},
     "dynamic-threshold": {"quantile": 0.9},
+    "tcfg": {},
+    "mambo-g": {},
 }
 
 
@@ -238,6 +240,13 @@ PEERS = {
             guidance_scale=W, eta=0.2, adaptive_projected_guidance_rescale=0.0, use_original_formulation=True
         ),
     ),
+    "mambo-g": (
+        {"alpha": 2.0},
+        lambda: diffusers.guiders.MagnitudeAwareGuidance(
+            guidance_scale=W, alpha=2.0, use_original_formulation=True
+        ),
+    ),
+    "tcfg": ({}, lambda: diffusers.guiders.TangentialClassifierFreeGuidance(guidance_scale=1 + W)),
     "cfg-zero-star": (
         {},
         lambda: diffusers.guiders.ClassifierFreeZeroStarGuidance(guidance_scale=1 + W, zero_init_steps=0),
@@ -248,7 +257,7 @@ PEERS = {
 @pytest.mark.parametrize("name", list(PEERS))
 def test_without_a_scheduler_it_works_on_raw_outputs_as_theirs_do(name):
     options, peer = PEERS[name]
-    cond, uncond = torch.randn(2, 4, 4, 3, 3).unbind()
+    cond, uncond = torch.randn(2, 4, 9, 4).unbind()  # (b, n, c): MAMBO-G there takes no more axes
     guider, other = Guider(guidance.rule(name, **options), W), peer()
     for each in (guider, other):
         each.set_state(step=0, num_inference_steps=4, timestep=torch.tensor(999))
@@ -267,6 +276,10 @@ def test_a_mean_is_the_same_with_a_scheduler_and_without(name):
 
 
 # -- state, files, refusals ---
+
+
+def test_no_rule_is_left_out():
+    assert set(RULES) | {"auto", "classifier"} == set(guidance.RULES)
 
 
 def test_how_many_conditions_a_step_needs():
