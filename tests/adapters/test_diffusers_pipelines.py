@@ -101,6 +101,15 @@ def test_there_and_back_again(digits):
         torch.testing.assert_close(back(z, lam).v, digits(z, lam, torch.tensor(5)).v, rtol=1e-4, atol=1e-4)
 
 
+def test_a_model_without_weights_is_a_denoiser_too():
+    mixture = datasets.three_gaussians()
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    back = from_diffusers(to_diffusers(mixture, scheduler, 2), scheduler)
+    z, lam = torch.randn(5, 2, 1, 1), torch.tensor(0.5)
+    want = mixture(z.flatten(1), lam, torch.tensor(2).expand(5)).flow
+    torch.testing.assert_close(back(z, lam).flow.flatten(1), want, rtol=1e-5, atol=1e-5)
+
+
 def test_saved_and_loaded(digits, tmp_path):
     scheduler = diffusers.DPMSolverMultistepScheduler(**COSINE, prediction_type="v_prediction")
     model = to_diffusers(digits, scheduler, 3)

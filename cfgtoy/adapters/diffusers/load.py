@@ -99,18 +99,17 @@ class _Net:
                 "null: got None, takes what stands for no class (a label, or an embedding like those in conditions): "
                 "∅ was asked for, as guidance does"
             )
-        weight = next(self.model.parameters())
-        model_z = (to_flow(z, logsnr) if self.levels.flow else z).to(weight.dtype)
+        dtype = getattr(self.model, "dtype", z.dtype)
+        model_z = (to_flow(z, logsnr) if self.levels.flow else z).to(dtype)
         t = self.levels.timestep(logsnr)
         t = t.round().long() if self._learned_steps else t
         rows = torch.where(y < 0, self.num_classes, y)  # ∅ is the last row
-        arguments = _map(lambda leaf: _pick(leaf, rows, weight), self._table)
+        arguments = _map(lambda leaf: _pick(leaf, rows, dtype), self._table)
         if self._packed:
             return _unpack(self._packed_call(_pack(model_z), model_z, t, arguments), z)
         out = self.model(**{self._input: model_z}, timestep=t, return_dict=False, **arguments)[0]
-        return out[:, : z.shape[1]].to(
-            z.dtype
-        )  # a learned variance, where there is one, comes after the estimate
+        # A learned variance, where there is one, comes after the estimate.
+        return out[:, : z.shape[1]].to(z.dtype)
 
     def _packed_call(self, patches: Tensor, z: Tensor, t: Tensor, arguments: dict[str, Any]) -> Tensor:
         """FLUX's call: patches with their places, t in [0, 1]."""
@@ -238,12 +237,11 @@ def _map(fn: Callable[[Any], Any], tree: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _map(fn, leaf) if isinstance(leaf, Mapping) else fn(leaf) for name, leaf in tree.items()}
 
 
-def _pick(leaf: Any, rows: Tensor, weight: Tensor) -> Tensor:
-    """One row a sample, or one number for all, on the model's device and, if it is not a label, in its dtype."""
+def _pick(leaf: Any, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """One row a sample, or one number for all, on the samples' device and, if it is no label, in the model's dtype."""
     if not _is_table(leaf):
-        return torch.full(rows.shape, float(leaf), device=rows.device, dtype=weight.dtype)
-    dtype = weight.dtype if leaf.is_floating_point() else leaf.dtype
-    return leaf.to(rows.device, dtype)[rows]
+        return torch.full(rows.shape, float(leaf), device=rows.device, dtype=dtype)
+    return leaf.to(rows.device, dtype if leaf.is_floating_point() else leaf.dtype)[rows]
 
 
 # -- FLUX's patches ---------------------------------------------------------------------------------------------------
