@@ -29,9 +29,9 @@ SETTLED = """async () => {
   await frame();
   await Promise.all([...document.querySelectorAll('.cfgtoy-widget img')].map((image) => image.decode().catch(() => 0)));
   const ends = (animation) => animation.effect?.getComputedTiming().endTime < Infinity;
-  await Promise.all(document.getAnimations().filter(ends).map((animation) => animation.finished.catch(() => 0)));
+  document.getAnimations().filter(ends).forEach((animation) => animation.finish());
 }"""
-"""Resolves when formulas are set, letters and widgets are there, what was asked for is drawn, and no colour fades."""
+"""Resolves when formulas are set, letters and widgets are there, what was asked for is drawn, and fading colours are at their end."""
 
 
 def settle(page: Page) -> None:
