@@ -27,7 +27,7 @@ from ._files import (
 )
 from .metrics.extractors import classifier as load_evaluator
 from .nets.files import load_net
-from .prediction import NetDenoiser, Prediction
+from .prediction import Denoiser, NetDenoiser, Prediction
 
 __all__ = [
     "ENVIRONMENT",
@@ -35,17 +35,20 @@ __all__ = [
     "Artifact",
     "ImageDenoiser",
     "NoisyImageClassifier",
+    "StudentDenoiser",
     "data_folder",
     "load",
     "load_denoiser",
     "load_evaluator",
     "load_net",
     "load_noisy_classifier",
+    "load_student",
     "manifest",
     "manifest_add",
     "save",
     "schedule_from_meta",
     "schedule_to_meta",
+    "student_grid",
     "write_atomically",
 ]
 
@@ -87,6 +90,71 @@ class ImageDenoiser(NetDenoiser):
         return self
 
 
+def student_grid(steps: int, lo: float = -10.0) -> Tensor:
+    """The rising log-SNRs at which a student of so many steps is asked, (steps,) float32.
+
+    Evenly spaced in the t of z_t = (1−t) x + t ε: t = 1, (steps−1)/steps, …, 1/steps, the first moved to ``lo``. From
+    the last the student leads to t = 0 at once, so the clean end is no level. Every second level of a grid is the grid
+    of half as many steps.
+
+    Raises:
+        ValueError: ``steps`` is not a positive integer, or ``lo`` not below the second level.
+    """
+    _checks.positive_int("steps", steps)
+    t = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
+    lam = 2 * ((1 - t).log() - t.log())
+    lam[0] = lo
+    return _checks.rising("lo", lam.float())
+
+
+class StudentDenoiser(ImageDenoiser):
+    """A distilled student: one evaluation answers as the guided teacher does, and w is an input.
+
+    ``student(z, logsnr, y, w=2.0)``; ``student.at(2.0)`` is a denoiser for the samplers. Without a class it answers as
+    the teacher does without one, whatever w.
+
+    Attributes:
+        steps: levels of its own grid; 0 where it was made for any grid.
+        grid: these log-SNRs, (steps,), rising, to be taken by DDIM; None where ``steps`` is 0.
+        w_max: it has learned the weights from 0 to this one.
+        net, kind, shape, classes, schedule, meta, sha256: as :class:`ImageDenoiser`.
+    """
+
+    def __init__(self, net: nn.Module, meta: Mapping[str, Any], sha256: str | None = None) -> None:
+        super().__init__(net, meta, sha256)
+        self.steps, self.w_max = int(meta["steps"]), float(meta["w_max"])
+        self.grid = student_grid(self.steps, self.schedule.lo) if self.steps else None
+
+    def __call__(
+        self, z: Tensor, logsnr: Tensor, y: Tensor | None = None, *, w: float | Tensor = 0.0
+    ) -> Prediction:
+        """The guided prediction at z.
+
+        Args:
+            z, logsnr, y: as for every denoiser.
+            w: the weight, one number in [0, w_max] or one a sample, (b,).
+
+        Raises:
+            ValueError: w outside [0, w_max], which the student was never shown (in a tensor looked at on the CPU only).
+        """
+        w = torch.as_tensor(w, dtype=torch.float32, device=z.device)
+        if w.ndim > 1 or (w.ndim == 1 and len(w) not in (1, len(z))):
+            raise ValueError(f"w: got shape {tuple(w.shape)}, takes one number or one a sample, ({len(z)},)")
+        if w.device.type == "cpu" and not bool(((w >= 0) & (w <= self.w_max)).all()):
+            raise ValueError(f"w: got {w.tolist()}, takes numbers in [0, {self.w_max:g}]")
+        bound = ImageDenoiser.__new__(ImageDenoiser)
+        bound.__dict__ |= self.__dict__ | {"net": lambda z, lam, y: self.net(z, lam, y, w.expand(len(z)))}
+        return ImageDenoiser.__call__(bound, z, logsnr, y)
+
+    def at(self, w: float | Tensor) -> Denoiser:
+        """The student with its weight set: a denoiser. Errors as on a call."""
+
+        def answer(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+            return self(z, logsnr, y, w=w)
+
+        return answer
+
+
 class NoisyImageClassifier:
     """A trained p(c | z_λ): ``(z, logsnr) -> log p(c | z)``, (b, C) in float32. See ``guidance.classifier``."""
 
@@ -118,6 +186,22 @@ def load_denoiser(
     """
     net, artifact = load_net(name, "denoiser", device, dtype)
     return _build(ImageDenoiser, net, artifact)
+
+
+def load_student(
+    name: str | Path = "digits-student",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> StudentDenoiser:
+    """A distilled student, ``student(z, logsnr, y, w=…)``.
+
+    The file's JSON has ``role`` ``"student"``, ``steps``, ``w_max``, and the rest of what :func:`load_denoiser` reads.
+
+    Raises:
+        ValueError, FileNotFoundError: as :func:`load_net`.
+    """
+    net, artifact = load_net(name, "student", device, dtype)
+    return _build(StudentDenoiser, net, artifact)
 
 
 def load_noisy_classifier(

@@ -13,7 +13,7 @@ from .._files import Artifact, load
 
 __all__ = ["Role", "load_net"]
 
-Role = Literal["denoiser", "noisy_classifier", "evaluator"]
+Role = Literal["denoiser", "student", "noisy_classifier", "evaluator"]
 # class -> module of cfgtoy.nets
 _NETS = {"UNet": "unet", "NoisyClassifier": "unet", "Evaluator": "evaluator"}
 

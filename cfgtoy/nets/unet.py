@@ -271,6 +271,14 @@ class UNet(_Down):
             "cond": 256,
             "head": 64,
         },
+        # small enough for a web page
+        "student": {
+            "channels": (64, 128, 128),
+            "blocks": (1, 2, 3),
+            "attention": (16,),
+            "cond": 160,
+            "head": 64,
+        },
         "wide": {
             "channels": (256, 512, 512),
             "blocks": (1, 2, 2),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .distill import Student
 from .options import TrainConfig
 from .tasks import Denoiser, Evaluator, NoisyClassifier
 
@@ -29,6 +30,10 @@ _CLEAN: dict[str, Any] = {
     "label_smoothing": 0.1, "clip": 0.0, "shift": 4, "grid_every": 0,
 }  # fmt: skip
 _CIFAR10 = Denoiser(**_CIFAR, **_CIFAR_LAW, dropout=0.05)
+_CIFAR10_STUDENT = Student(
+    **_CIFAR, **_CIFAR_LAW, images=12_000_000, images_halving=3_000_000, batch=1024, lr=1e-3, warmup=200_000,
+    out=Path("runs/cifar10-student-full"),
+)
 _EVALUATOR = Evaluator(
     **(_CIFAR | _CLEAN), out=Path("runs/cifar10-evaluator"), images=5_000_000, cutout=8, ema_halflife=100_000
 )
@@ -59,6 +64,12 @@ PRESETS: dict[str, TrainConfig] = {
         Evaluator(**(_DIGITS | _CLEAN)), out=Path("runs/digits-evaluator"), images=150_000, ema_halflife=5_000,
         batch=128, warmup=10_000, lr=0.1, shift=1,
     ),
+    "digits-student": Student(
+        **_DIGITS | {"images": 64_000, "batch": 128, "lr": 1e-3, "lr_adam": 1e-3, "warmup": 4_000, "ema_halflife": 4_000},
+        **_DIGITS_LAW, teacher="digits", images_halving=32_000, out=Path("runs/digits-student"),
+    ),
+    "cifar10-student": replace(_CIFAR10_STUDENT, size="student", out=Path("runs/cifar10-student")),
+    "cifar10-student-full": _CIFAR10_STUDENT,  # of the teacher's size
     "folder": replace(_CIFAR10, dataset="", out=Path("runs/folder")),
 }  # fmt: skip
 """Named starting points: ``replace(preset(name), …)`` or the command line change what differs."""

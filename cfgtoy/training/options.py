@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
@@ -175,6 +175,10 @@ class TrainConfig:
         return TrainConfig(**{k: v for k, v in values.items() if k in names})
 
     # -- what a kind of run says --
+
+    def parts(self) -> Sequence[TrainConfig]:
+        """The trainings that the run consists of, one after another, the last of them in ``out``."""
+        return (self,)
 
     def build(self, data: ImageData) -> Sized:
         """The network for images like ``data``, freshly initialised.

@@ -30,7 +30,7 @@ from .options import Task, TrainConfig
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Denoiser", "Evaluator", "NoisyClassifier", "make_task"]
+__all__ = ["Denoiser", "Evaluator", "Noised", "NoisyClassifier", "make_task"]
 
 
 def make_task(config: TrainConfig, data: ImageData, device: torch.device) -> Task:
@@ -51,7 +51,7 @@ _LAW = {"lo": "logsnr_min", "hi": "logsnr_max", "mean": "lognormal_mean", "std":
 
 
 @dataclass(frozen=True)
-class _Noised(TrainConfig):
+class Noised(TrainConfig):
     """Options of what sees noisy images."""
 
     fixed: ClassVar[tuple[str, ...]] = (*TrainConfig.fixed, "schedule", *_LAW.values())
@@ -103,21 +103,24 @@ class _Noised(TrainConfig):
         if height != width:
             raise ValueError(f"data: got images of {height} × {width}, takes square ones")
         return self.network.preset(
-            self.size, in_channels=channels, image_size=height, num_classes=data.num_classes,
-            dropout=self.dropout,
-        )  # fmt: skip
+            self.size, in_channels=channels, image_size=height, num_classes=data.num_classes, **self._options()
+        )
+
+    def _options(self) -> dict[str, Any]:
+        """What else the network is told."""
+        return {"dropout": self.dropout}
 
     def about(self) -> dict[str, Any]:
         return super().about() | {"schedule": self._law.to_json()}
 
 
 @dataclass(frozen=True)
-class Denoiser(_Noised):
+class Denoiser(Noised):
     """A denoiser with and without classes, for guidance without a classifier."""
 
     network = UNet
     role = "denoiser"
-    fixed: ClassVar[tuple[str, ...]] = (*_Noised.fixed, "kind")
+    fixed: ClassVar[tuple[str, ...]] = (*Noised.fixed, "kind")
 
     model: Literal["unet"] = "unet"
     kind: Kind = "v"
@@ -205,7 +208,7 @@ class _Classifies(TrainConfig):
 
 
 @dataclass(frozen=True)
-class NoisyClassifier(_Classifies, _Noised):
+class NoisyClassifier(_Classifies, Noised):
     """A classifier of noisy images, for guidance by its gradient."""
 
     network = NoisyClassifierNet

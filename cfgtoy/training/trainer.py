@@ -380,6 +380,8 @@ def _command() -> str:
 def train(config: TrainConfig, data: ImageData | None = None) -> Path:
     """Train as ``config`` says and return the file of the averaged weights.
 
+    A run of several parts trains them one after another; resumed, it passes over those that are done.
+
     Under ``torchrun`` every process calls this; gradients are averaged over them, and a restart goes on from the
     newest checkpoint.
 
@@ -395,6 +397,15 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Path:
         Stopped: SIGTERM came; the state is saved.
         ValueError, OSError: as :class:`Trainer`.
     """
+    *earlier, last = config.parts()
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    for part in earlier:
+        if not ((part.resume or restarted) and (part.out / "weights.safetensors").exists()):
+            _train(part, data)
+    return _train(last, data)
+
+
+def _train(config: TrainConfig, data: ImageData | None) -> Path:
     trainer = Trainer(config, data)
     with contextlib.closing(trainer.ranks):
         return trainer.run()

@@ -1,0 +1,185 @@
+r"""Distillation of guidance: a student that takes w as an input, and then needs fewer steps.
+
+A run has several parts, each a training like any other. In the first the student learns to answer at once what the
+guided teacher answers from two evaluations, for every w up to ``w_max``. In each later part its teacher is the student
+of the part before, and one step of the new student is to land where two of the teacher's do.
+
+Source: Meng et al. 2023, "On distillation of guided diffusion models" (arXiv 2210.03142), §3, for the parts; Salimans &
+Ho 2022, "Progressive distillation" (arXiv 2202.00512), Algorithm 2, for the halving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from .. import _checks, artifacts, images, samplers
+from ..artifacts import student_grid
+from ..datasets.images import ImageData, to_uint8
+from ..guidance import classifier_free
+from ..logsnr import log_alpha_sigma, per_sample
+from ..nets._sized import Sized
+from ..nets.unet import UNet
+from ..prediction import Denoiser as AnyDenoiser
+from ..prediction import Kind, NetDenoiser, Prediction
+from ..process import diffuse
+from .objective import drop_labels
+from .options import TrainConfig
+from .tasks import Noised
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Student", "landing"]
+
+
+def landing(
+    teacher: AnyDenoiser, z: Tensor, here: Tensor, between: Tensor, there: Tensor, y: Tensor | None
+) -> Tensor:
+    r"""The x̂ with which one DDIM step lands where two of the teacher's do, (b, \*d).
+
+    Two steps lead from z at λ = here over ``between`` to z'' at ``there``, which may be +∞, the clean end. One step
+    with x̂ leads to α'' x̂ + (σ''/σ)(z − α x̂), so x̂ = (z'' − (σ''/σ) z) / (α'' − (σ''/σ) α).
+
+    Args:
+        teacher: any denoiser.
+        z: noisy samples, (b, \*d).
+        here, between, there: rising log-SNRs of the samples, (b,) each.
+        y: classes, (b,), or None.
+
+    Source: Salimans & Ho 2022, Algorithm 2.
+    """
+    start, z_from = z, here
+    for level in (between, there):
+        pred = teacher(z, z_from, y)
+        log_alpha, log_sigma = log_alpha_sigma(level)
+        z = per_sample(log_alpha.exp(), z) * pred.x + per_sample(log_sigma.exp(), z) * pred.eps
+        z_from = level
+    alpha, sigma = (per_sample(log.exp(), z) for log in log_alpha_sigma(here))
+    alpha_end, sigma_end = (per_sample(log.exp(), z) for log in log_alpha_sigma(there))
+    keep = sigma_end / sigma
+    return (z - keep * start) / (alpha_end - keep * alpha)
+
+
+@dataclass(frozen=True)
+class Student(Noised):
+    """A student of a guided denoiser: one evaluation a step, w as an input, few steps.
+
+    Raises:
+        ValueError: as :class:`~cfgtoy.training.options.TrainConfig`; numbers of steps that halving does not lead to.
+    """
+
+    network = UNet
+    role = "student"
+    fixed: ClassVar[tuple[str, ...]] = (*Noised.fixed, "kind", "w_max", "steps", "halve_from")
+
+    model: Literal["student"] = "student"
+    kind: Kind = "v"
+    """What the student predicts, and whose squared error is the loss."""
+    teacher: str = "cifar10"
+    """Weights of the teacher, by name or path: a denoiser, or, to halve its steps, a student."""
+    w_max: float = 4.0
+    """The student learns the weights from 0 to this one."""
+    steps: int = 4
+    """Levels of the student's grid; 0 for a student of any grid, which saves the second evaluation and no step."""
+    halve_from: int = 32
+    """Levels at which halving begins: ``steps`` times a power of two; 0 to halve the steps of ``teacher`` once."""
+    images_halving: int = 4_000_000
+    """Length of each halving, in images."""
+    p_uncond: float = 0.1
+    """Probability of dropping a label; without one the student answers as the teacher does, whatever w."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.unit_interval("p_uncond", self.p_uncond)
+        _checks.number("w_max", self.w_max, lo=0.0)
+        _checks.positive_int("steps", self.steps, least=0)
+        _checks.positive_int("halve_from", self.halve_from, least=0)
+        _checks.positive_int("images_halving", self.images_halving)
+        times, left = divmod(self.halve_from, self.steps) if self.steps else (0, 0)
+        if left or times & (times - 1) or times == 1:
+            raise ValueError(
+                f"halve_from: got {self.halve_from} for steps={self.steps}, takes 0, or steps times 2, 4, 8, …"
+            )
+
+    def parts(self) -> Sequence[TrainConfig]:
+        if not (self.steps and self.halve_from):
+            return (self,)
+        parts = [replace(self, steps=0, out=self.out / "guided")]
+        steps = self.halve_from
+        while steps > self.steps:
+            steps //= 2
+            before = parts[-1].out / "weights.safetensors"
+            out = self.out if steps == self.steps else self.out / f"steps-{steps}"
+            parts.append(
+                replace(
+                    self, steps=steps, halve_from=0, teacher=str(before), init=before, out=out,
+                    images=self.images_halving,
+                )
+            )  # fmt: skip
+        return tuple(parts)
+
+    # -- what is learned --
+
+    @cached_property
+    def _teachers(self) -> dict[torch.device, Any]:
+        return {}
+
+    def taught_by(self, device: torch.device) -> artifacts.ImageDenoiser:
+        """The teacher, on ``device``; read once."""
+        if device not in self._teachers:
+            load = artifacts.load_student if self.steps else artifacts.load_denoiser
+            self._teachers[device] = load(self.teacher, device)
+        return self._teachers[device]
+
+    def build(self, data: ImageData) -> Sized:
+        net = super().build(data)
+        if not self.steps:
+            # It begins as its teacher with w = 0, where the two are of one size.
+            theirs, mine = self.taught_by(torch.device("cpu")).net.state_dict(), net.state_dict()
+            if all(name in mine and mine[name].shape == value.shape for name, value in theirs.items()):
+                net.load_state_dict(mine | theirs)
+        return net
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | {"strength": True}
+
+    def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        b, teacher = len(x), self.taught_by(x.device)
+        w = self.w_max * torch.rand(b, generator=generator, device=x.device)  # (b,)
+        y = drop_labels(y, self.p_uncond, generator)
+        with torch.no_grad():
+            if self.steps:
+                fine = student_grid(2 * self.steps, self._law.lo).to(x)  # (2 steps,)
+                ends = torch.cat([fine, fine.new_full((1,), torch.inf)])
+                i = 2 * torch.randint(self.steps, (b,), generator=generator, device=x.device)
+                lam = ends[i]
+                z = diffuse(x, lam, generator=generator)
+                x_hat = landing(teacher.at(w), z, lam, ends[i + 1], ends[i + 2], y)
+                target = Prediction.from_x(z, lam, x_hat).as_kind(self.kind)
+            else:
+                lam = self._law.sample(b, generator, stratified=True, device=x.device, dtype=x.dtype)
+                z = diffuse(x, lam, generator=generator)
+                target = classifier_free(teacher, w=w)(z, lam, y).as_kind(self.kind)
+        return (net(z, lam, y, w) - target).float().square().flatten(1).mean(1)
+
+    def about(self) -> dict[str, Any]:
+        return super().about() | {"kind": self.kind, "steps": self.steps, "w_max": self.w_max}
+
+    def picture(self, net: nn.Module, data: ImageData) -> Image:
+        """A sheet of samples, a column a class, w from 0 to ``w_max`` down the rows."""
+        place = next(net.parameters()).device
+        grid = student_grid(self.steps or 16, self._law.lo).to(place)
+        y = torch.arange(data.num_classes, device=place).repeat(5)
+        w = torch.linspace(0, self.w_max, 5, device=place).repeat_interleave(data.num_classes)
+        student = NetDenoiser(lambda z, lam, y: net(z, lam, y, w), self.kind)
+        noise = torch.Generator(place).manual_seed(self.seed)
+        x = samplers.sample(student, y, shape=(len(y), *data.shape), grid=grid, method="ddim", generator=noise)
+        return images.sheet(to_uint8(x), data.num_classes)
+
+
