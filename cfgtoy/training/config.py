@@ -31,7 +31,13 @@ _CLEAN: dict[str, Any] = {
 }  # fmt: skip
 _CIFAR10 = Denoiser(**_CIFAR, **_CIFAR_LAW, dropout=0.05)
 _CIFAR10_STUDENT = Student(
-    **_CIFAR, **_CIFAR_LAW, images=12_000_000, images_halving=3_000_000, batch=1024, lr=1e-3, warmup=200_000,
+    **_CIFAR,
+    **_CIFAR_LAW,
+    images=12_000_000,
+    images_halving=3_000_000,
+    batch=1024,
+    lr=1e-3,
+    warmup=200_000,
     out=Path("runs/cifar10-student-full"),
 )
 _EVALUATOR = Evaluator(

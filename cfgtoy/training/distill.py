@@ -179,7 +179,7 @@ class Student(Noised):
         w = torch.linspace(0, self.w_max, 5, device=place).repeat_interleave(data.num_classes)
         student = NetDenoiser(lambda z, lam, y: net(z, lam, y, w), self.kind)
         noise = torch.Generator(place).manual_seed(self.seed)
-        x = samplers.sample(student, y, shape=(len(y), *data.shape), grid=grid, method="ddim", generator=noise)
+        x = samplers.sample(
+            student, y, shape=(len(y), *data.shape), grid=grid, method="ddim", generator=noise
+        )
         return images.sheet(to_uint8(x), data.num_classes)
-
-

@@ -103,7 +103,11 @@ class Noised(TrainConfig):
         if height != width:
             raise ValueError(f"data: got images of {height} × {width}, takes square ones")
         return self.network.preset(
-            self.size, in_channels=channels, image_size=height, num_classes=data.num_classes, **self._options()
+            self.size,
+            in_channels=channels,
+            image_size=height,
+            num_classes=data.num_classes,
+            **self._options(),
         )
 
     def _options(self) -> dict[str, Any]:
