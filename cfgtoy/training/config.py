@@ -71,7 +71,7 @@ PRESETS: dict[str, TrainConfig] = {
         batch=128, warmup=10_000, lr=0.1, shift=1,
     ),
     "digits-student": Student(
-        **_DIGITS | {"images": 64_000, "batch": 128, "lr": 1e-3, "lr_adam": 1e-3, "warmup": 4_000, "ema_halflife": 4_000},
+        **_DIGITS | {"images": 64_000, "batch": 128, "lr": 1e-3, "warmup": 4_000, "ema_halflife": 4_000},
         **_DIGITS_LAW, teacher="digits", images_halving=32_000, out=Path("runs/digits-student"),
     ),
     "cifar10-student": replace(_CIFAR10_STUDENT, size="student", out=Path("runs/cifar10-student")),
