@@ -24,7 +24,7 @@ from . import _checks, _files, datasets, images
 from ._ranks import pick_device
 from .classifiers import ExactClassifier
 from .datasets.images import to_uint8
-from .guidance import RULES, Rule
+from .guidance import RULES, Ratios, Rule
 from .guidance import rule as make_rule
 from .images import EvalConfig, Sampling, Settings, sheets
 from .mixture import GaussianMixture
@@ -264,7 +264,9 @@ def _sample(args: Sequence[str]) -> None:
     # A worse model of a mixture: each component twice as wide.
     wide = GaussianMixture(mixture.means, 2 * mixture.covs, mixture.weights, mixture.labels)
     exact = ExactClassifier(mixture)
-    settings = Settings.load(mixture, request.sampling, "cpu", classifier=exact, bad=wide)
+    ratios = Ratios(mixture, *mixture.sample_labeled(3000, torch.Generator().manual_seed(0)))
+    parts = {"classifier": exact, "bad": wide, "ratios": ratios}
+    settings = Settings.load(mixture, request.sampling, "cpu", **parts)
     _sample_points(request, settings, mixture)
 
 

@@ -318,7 +318,12 @@ WEIGHTED: dict[str, Callable[..., object]] = {
     "apg": lambda w: guidance.apg(M, w=w),
     "power_law": lambda w: guidance.power_law(M, w=w, power=0.5),
     "cfg_zero_star": lambda w: guidance.cfg_zero_star(M, w=w),
+    "weight_schedule": lambda w: guidance.weight_schedule(M, w=w),
     "mambo_g": lambda w: guidance.mambo_g(M, w=w),
+    "adaptive": lambda w: guidance.adaptive(M, w=w),
+    "frequency_decoupled": lambda w: guidance.frequency_decoupled(M, w=w),
+    "total": lambda w: guidance.total(M, M, w=w),
+    "recfg": lambda w: guidance.recfg(M, w=w, ratios=lambda lam, y: torch.zeros(len(y), 1)),
     "tcfg": lambda w: guidance.tcfg(M, w=w),
 }
 

@@ -147,6 +147,7 @@ def _figures(task: _Run, curl: list[float | None]) -> Record:
     parts = dict(problem.parts)
     if "bad" in parts:
         parts["bad"] = Counted(parts["bad"], also=counted)
+    parts["ratios"] = problem.ratios
     guided = task.rule.guide(counted, w=task.w, grid=grid, **parts)
     y = torch.tensor(problem.classes).repeat_interleave(-(-task.n // len(problem.classes)))[: task.n]
     generator = torch.Generator(problem.device).manual_seed(task.seed)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import artifacts, datasets
 from .._ranks import pick_device
 from ..classifiers import ExactClassifier
 from ..datasets.load import load_images
+from ..guidance import Ratios
 from ..metrics import extractors
 from ..mixture import GaussianMixture
 from ..prediction import Denoiser
@@ -48,6 +50,16 @@ class Problem:
     device: torch.device = field(default=torch.device("cpu"))
     n: int = 2000
     steps: int = 32
+
+    @cached_property
+    def ratios(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """What ReCFG wants to know of the data; its evaluations, made once, are not counted. None for images."""
+        if isinstance(self.truth, ImageTruth):
+            return None
+        y = torch.tensor(self.classes).repeat_interleave(1000)
+        generator = torch.Generator().manual_seed(5)
+        x = torch.cat([self.truth.sample(1000, c, generator) for c in self.classes])
+        return Ratios(self.denoiser, x, y)
 
 
 def _points(

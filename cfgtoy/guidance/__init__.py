@@ -6,21 +6,26 @@ switches guidance off behind your back: every formula holds at every w.
 
 A weight may be one number, or a tensor (b,) with one weight a sample.
 
-=========================  ====================================================================================
-:func:`classifier_free`    ε̃ = (1+w) ε(z,c) − w ε(z)                       Ho & Salimans 2022, eq. 6
-:func:`classifier`         ε̃ = ε(z,c) − w σ ∇ log p(c|z)                   Dhariwal & Nichol 2021; ibid. §3.1
-:func:`negative`           ε̃ = (1+w) ε(z,c) − w ε(z,c')                    the "negative prompt"
-:func:`auto`               ε̃ = (1+w) ε_good − w ε_bad                      Karras et al. 2024
-:func:`interval`           guided in [lo, hi] of λ, unguided elsewhere      Kynkäänniemi et al. 2024
-:func:`rescale`            the guided ẽ back at the conditional's size      Lin et al. 2023
-:func:`apg`                guide across x̂ more than along it                Sadat et al. 2024
-:func:`power_law`          weight grows with the size of the difference     Pavasovic et al. 2025
-:func:`cfg_plus_plus`      guide the estimate, renoise without guidance     Chung et al. 2024
-:func:`cfg_zero_star`      scale u(z) to fit u(z,c) before extrapolating    Fan et al. 2025
-:func:`dynamic_threshold`  clip and rescale x̂ by its own quantile           Saharia et al. 2022
-:func:`tcfg`               drop of ε(z) what lies across both branches      Kwon et al. 2025
-:func:`mambo_g`            weight shrinks with ‖Δu‖/‖u(z)‖                  Zhu et al. 2025
-=========================  ====================================================================================
+===========================  ====================================================================================
+:func:`classifier_free`      ε̃ = (1+w) ε(z,c) − w ε(z)                       Ho & Salimans 2022, eq. 6
+:func:`classifier`           ε̃ = ε(z,c) − w σ ∇ log p(c|z)                   Dhariwal & Nichol 2021; ibid. §3.1
+:func:`negative`             ε̃ = (1+w) ε(z,c) − w ε(z,c')                    the "negative prompt"
+:func:`auto`                 ε̃ = (1+w) ε_good − w ε_bad                      Karras et al. 2024
+:func:`interval`             guided in [lo, hi] of λ, unguided elsewhere      Kynkäänniemi et al. 2024
+:func:`rescale`              the guided ẽ back at the conditional's size      Lin et al. 2023
+:func:`apg`                  guide across x̂ more than along it                Sadat et al. 2024
+:func:`power_law`            weight grows with the size of the difference     Pavasovic et al. 2025
+:func:`cfg_plus_plus`        guide the estimate, renoise without guidance     Chung et al. 2024
+:func:`cfg_zero_star`        scale u(z) to fit u(z,c) before extrapolating    Fan et al. 2025
+:func:`dynamic_threshold`    clip and rescale x̂ by its own quantile           Saharia et al. 2022
+:func:`tcfg`                 drop of ε(z) what lies across both branches      Kwon et al. 2025
+:func:`mambo_g`              weight shrinks with ‖Δu‖/‖u(z)‖                  Zhu et al. 2025
+:func:`weight_schedule`      weight w · shape(λ), of mean w                   Wang et al. 2024; Malarz et al. 2025
+:func:`adaptive`             w until the two answers agree, then one answer   Castillo et al. 2023
+:func:`frequency_decoupled`  w on what is fine, low · w on what is coarse     Sadat et al. 2025
+:func:`total`                away from ∅ and from a degraded copy             Ahn et al. 2024; Hong 2024
+:func:`recfg`                scale ε(z) to fit ε(z,c) over the data           Xia et al. 2024
+===========================  ====================================================================================
 
 :data:`RULES` names them all, and :func:`rule` makes a rule with its options that can be written down:
 
@@ -30,16 +35,21 @@ A weight may be one number, or a tensor (b,) with one weight a sample.
 from ._branches import pair, unconditional
 from ._weights import scale_from_w, w_from_scale
 from .affine import auto, classifier_free, negative
+from .agreement import adaptive
+from .frequencies import frequency_decoupled
 from .gradient import Classifier, classifier, classifier_grad, implicit_classifier_grad
 from .intervals import interval
 from .magnitude import mambo_g
 from .plus_plus import cfg_plus_plus
 from .powers import power_law
 from .projected import apg
+from .rectified import Ratios, recfg
 from .rescaling import rescale
+from .scheduled import weight_schedule
 from .table import PARTS, RULES, UNGUIDED_AT_ZERO, Rule, rule
 from .tangential import tcfg
 from .thresholding import dynamic_threshold
+from .totals import several, total
 from .units import convert_interval
 from .zero_star import cfg_zero_star
 
@@ -58,6 +68,11 @@ RULES.update(
         "dynamic-threshold": dynamic_threshold,
         "tcfg": tcfg,
         "mambo-g": mambo_g,
+        "weight-schedule": weight_schedule,
+        "adaptive": adaptive,
+        "frequency-decoupled": frequency_decoupled,
+        "total": total,
+        "recfg": recfg,
     }
 )
 # CFG++ renoises by ∅ at every weight, and a threshold clips at every weight.
@@ -67,7 +82,9 @@ __all__ = [
     "PARTS",
     "RULES",
     "Classifier",
+    "Ratios",
     "Rule",
+    "adaptive",
     "apg",
     "auto",
     "cfg_plus_plus",
@@ -77,16 +94,21 @@ __all__ = [
     "classifier_grad",
     "convert_interval",
     "dynamic_threshold",
+    "frequency_decoupled",
     "implicit_classifier_grad",
     "interval",
     "mambo_g",
     "negative",
     "pair",
     "power_law",
+    "recfg",
     "rescale",
     "rule",
     "scale_from_w",
+    "several",
     "tcfg",
+    "total",
     "unconditional",
     "w_from_scale",
+    "weight_schedule",
 ]

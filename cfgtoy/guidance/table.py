@@ -24,8 +24,8 @@ RULES: dict[str, Callable[..., Denoiser]] = {}
 UNGUIDED_AT_ZERO: set[str] = set()
 """The names of those that leave the model as it is at w = 0: it is then asked alone, at half the price."""
 
-PARTS = ("bad", "classifier", "grid")
-"""What a rule may need and only a run knows: a worse model, a noisy classifier, the sampler's levels."""
+PARTS = ("bad", "classifier", "grid", "ratios")
+"""What a rule may need and only a run knows: a worse model, a noisy classifier, the sampler's levels, what data say."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Rule:
         Args:
             denoiser: the model to guide.
             w: guidance weight, a number or (b,).
-            parts: ``grid``, ``classifier``, ``bad``: used where the rule needs them and its options lack them.
+            parts: those of :data:`PARTS`; used where the rule needs them and its options lack them.
 
         Raises:
             ValueError: ``w`` is not finite, a part is missing, or a name that is not a part.

@@ -17,7 +17,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from .. import _checks, artifacts, samplers, schedules
+from .. import _checks, artifacts, guidance, samplers, schedules
+from ..datasets.images import to_float
+from ..datasets.load import load_images
 from ..guidance import Rule
 from ..guidance import rule as make_rule
 from ..mixture import GaussianMixture
@@ -256,6 +258,13 @@ def _part(name: str, rule: Rule, model: Any, device: torch.device) -> Any:
         holder = holder.of
     given = holder.options[name] if holder is not None else None
     dataset = getattr(model, "meta", {}).get("dataset")
+    if name == "ratios":
+        if given is not None or dataset is None:
+            raise ValueError(
+                "ratios: got no data, takes a function of levels and classes, see guidance.Ratios"
+            )
+        data = load_images(dataset, "train")
+        return guidance.Ratios(model, to_float(data.images).to(device), data.labels.to(device))
     kind = {"classifier": "noisy-classifier", "bad": "weak"}[name]
     if given is None and (dataset is None or f"{dataset}-{kind}" not in artifacts.manifest()):
         raise ValueError(f"{name}: got nothing, takes weights by name or path: the rule {rule.name} needs it")

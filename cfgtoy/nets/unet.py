@@ -141,9 +141,13 @@ class Attention(nn.Module):
         qkv = self.qkv(tokens).view(b, h * w, 3, c // self.head, self.head)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (b, heads, h w, d) each
         q, k = (t * torch.rsqrt(t.float().square().mean(-1, keepdim=True) + 1e-6) for t in (q, k))
-        a = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        a = self.attend(q, k, v, (h, w))
         out = self.out(a.transpose(1, 2).reshape(b, h * w, c))
         return x + out.view(b, h, w, c).permute(0, 3, 1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, _size: tuple[int, int]) -> Tensor:
+        """What each pixel takes from all, (b, heads, h w, d)."""
+        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
 
 
 class Encoder(nn.Module):

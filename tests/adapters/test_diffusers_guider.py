@@ -39,6 +39,9 @@ RULES = {
     "dynamic-threshold": {"quantile": 0.9},
     "tcfg": {},
     "mambo-g": {},
+    "weight-schedule": {"lo": -8.0, "hi": 8.0},
+    "adaptive": {},
+    "frequency-decoupled": {},
 }
 
 
@@ -279,7 +282,7 @@ def test_a_mean_is_the_same_with_a_scheduler_and_without(name):
 
 
 def test_no_rule_is_left_out():
-    assert set(RULES) | {"auto", "classifier"} == set(guidance.RULES)
+    assert set(RULES) | {"auto", "classifier", "total", "recfg"} == set(guidance.RULES)
 
 
 def test_how_many_conditions_a_step_needs():

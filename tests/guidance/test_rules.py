@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from cfgtoy import NULL, NetDenoiser, Prediction, classifiers, datasets, guidance, logsnr, nets, samplers
+from cfgtoy import (
+    NULL,
+    GaussianMixture,
+    NetDenoiser,
+    Prediction,
+    classifiers,
+    datasets,
+    guidance,
+    logsnr,
+    nets,
+    samplers,
+)
 
 F64 = torch.float64
 LEVELS = [-20.0, -4.0, 0.0, 3.0, 12.0]
@@ -532,3 +543,226 @@ def test_mambo_g(mixture, z, y, lam):
     plain = guidance.classifier_free(mixture, w=2.0)(z, lam, y).x
     torch.testing.assert_close(guidance.mambo_g(mixture, w=2.0, alpha=0.0)(z, lam, y).x, plain)
     assert torch.equal(guidance.mambo_g(mixture, w=0.0)(z, lam, y).eps, mixture(z, lam, y).eps)
+
+
+# -- a weight over the noise levels ----------------------------------------------------------------------------------
+
+# At the start, a quarter, the middle and the end of the range.
+SHAPES = {
+    "constant": (1.0, 1.0, 1.0, 1.0),
+    "linear": (0.0, 0.5, 1.0, 2.0),
+    "cosine": (0.0, 1 - math.sqrt(0.5), 1.0, 2.0),
+    "falling": (2.0, 1.5, 1.0, 0.0),
+    "beta": (0.0, 1.125, 1.5, 0.0),
+}
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_weight_schedule(mixture, z, y, shape):
+    """CFG at the weight of the level, one level for all and one a sample; the ends hold outside the range."""
+    guided = guidance.weight_schedule(mixture, w=3.0, shape=shape, lo=-4.0, hi=8.0)
+    start, quarter, middle, end = SHAPES[shape]
+    levels = {-4.0: start, -1.0: quarter, 2.0: middle, 8.0: end, -30.0: start, 11.0: end}
+    for lam, share in levels.items():
+        want = guidance.classifier_free(mixture, w=3.0 * share)(z, lam, y)
+        torch.testing.assert_close(guided(z, lam, y).x, want.x)
+    lam = torch.tensor(list(levels), dtype=F64).repeat(6)[: len(z)]
+    w = 3.0 * torch.tensor(list(levels.values()), dtype=F64).repeat(6)[: len(z)]
+    want = guidance.classifier_free(mixture, w=w)(z, lam, y)
+    torch.testing.assert_close(guided(z, lam, y).x, want.x)
+    unguided = guidance.weight_schedule(mixture, w=0.0, shape=shape)(z, lam, y)
+    assert torch.equal(unguided.eps, mixture(z, lam, y).eps)
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_a_weight_schedules_mean_is_w(shape):
+    """Branches that differ by one: the push is the weight itself; midpoints of the range."""
+    levels = -4 + 12 * (torch.arange(4000, dtype=F64) + 0.5) / 4000
+    z, y = torch.zeros(4000, 1, dtype=F64), torch.zeros(4000, dtype=torch.int64)
+
+    def denoiser(z, lam, y):
+        return Prediction(z, lam, (y >= 0).to(z)[:, None], "eps")
+
+    got = guidance.weight_schedule(denoiser, w=3.0, shape=shape, lo=-4.0, hi=8.0)(z, levels, y).eps
+    torch.testing.assert_close(got.mean().item(), 1 + 3.0, rtol=1e-6, atol=0)
+
+
+# -- until the answers agree -----------------------------------------------------------------------------------------
+
+
+def counted(denoiser):
+    asked = []
+
+    def counting(z, lam, y=None):
+        asked.append(len(z))
+        return denoiser(z, lam, y)
+
+    return counting, asked
+
+
+def test_adaptive_is_cfg_sample_by_sample_until_it_is_the_model(mixture, z, y):
+    """Beside a loop that decides for each sample by hand."""
+    model, asked = counted(mixture)
+    guided = guidance.adaptive(model, w=2.0, threshold=0.95)
+    done, price = torch.zeros(len(z), dtype=torch.bool), 0
+    for lam in (-6.0, -2.0, 0.0, 1.0, 2.0, 4.0, 9.0):
+        cond, uncond = mixture(z, lam, y), mixture(z, lam)
+        plain = guidance.classifier_free(mixture, w=2.0)(z, lam, y).x
+        want = torch.where(done[:, None], cond.x, plain)
+        price += 2 * len(z) - int(done.sum())
+        torch.testing.assert_close(guided(z, lam, y).x, want)
+        done |= torch.cosine_similarity(cond.x, uncond.x) > 0.95
+    assert sum(asked) == price < 2 * 7 * len(z)
+    # A lower level is another run.
+    asked.clear()
+    plain = guidance.classifier_free(mixture, w=2.0)(z, -6.0, y).x
+    torch.testing.assert_close(guided(z, -6.0, y).x, plain)
+    assert asked == [2 * len(z)]
+
+
+def test_adaptive_on_noise_stops_before_it_starts(mixture, z, y):
+    """In pure noise both ε are z: they agree, though x̂ do not."""
+    cond, uncond = mixture(z, -18.0, y), mixture(z, -18.0)
+    for on in ("eps", "x"):
+        model, asked = counted(mixture)
+        guided = guidance.adaptive(model, w=2.0, on=on)
+        guided(z, -18.0, y)
+        guided(z, -4.0, y)
+        agree = torch.cosine_similarity(getattr(cond, on), getattr(uncond, on)) > 0.991
+        assert asked == [2 * len(z), 2 * len(z) - int(agree.sum())]
+        assert bool(agree.all()) == (on == "eps")
+
+
+@pytest.mark.parametrize("w", [0.0, 2.0])
+def test_adaptive_that_never_agrees_is_cfg(mixture, z, y, w):
+    guided = guidance.adaptive(mixture, w=w, threshold=1.0)
+    for lam in LEVELS:
+        plain = guidance.classifier_free(mixture, w=w)(z, lam, y).x
+        torch.testing.assert_close(guided(z, lam, y).x, plain)
+
+
+# -- two bands of frequency ------------------------------------------------------------------------------------------
+
+
+def pyramid_matrix(n: int) -> Tensor:
+    """Blur, halve, double, blur of n pixels in a row, written out pixel by pixel, (n, n)."""
+
+    def mirrored(i, m):
+        return -i if i < 0 else 2 * (m - 1) - i if i >= m else i
+
+    blur = torch.zeros(n, n, dtype=F64)
+    for i in range(n):
+        for k, tap in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True):
+            blur[i, mirrored(i + k, n)] += tap / 16
+    halve, grow = torch.zeros(n // 2, n, dtype=F64), torch.zeros(n, n // 2, dtype=F64)
+    for i in range(n // 2):
+        halve[i, 2 * i] = halve[i, 2 * i + 1] = 0.5
+        for j, other in ((2 * i, i - 1), (2 * i + 1, i + 1)):
+            grow[j, i] += 0.75
+            grow[j, min(max(other, 0), n // 2 - 1)] += 0.25
+    return blur @ grow @ halve @ blur
+
+
+@pytest.mark.parametrize("w", [0.0, 3.0])
+def test_frequency_decoupled(w):
+    z, a, b = torch.randn(3, 4, 2, 8, 12, dtype=F64)
+
+    def denoiser(z, lam, y):
+        reps = len(z) // 4
+        known = (y >= 0)[:, None, None, None]
+        return Prediction(z, lam, torch.where(known, a.repeat(reps, 1, 1, 1), b.repeat(reps, 1, 1, 1)), "v")
+
+    y, lam = torch.zeros(4, dtype=torch.int64), torch.tensor(0.3, dtype=F64)
+    got = guidance.frequency_decoupled(denoiser, w=w, low=0.2)(z, lam, y).estimate
+    coarse = pyramid_matrix(8) @ (a - b) @ pyramid_matrix(12).mT
+    torch.testing.assert_close(got, a + w * (a - b - coarse) + 0.2 * w * coarse)
+    plain = guidance.frequency_decoupled(denoiser, w=w, low=1.0)(z, lam, y).estimate
+    torch.testing.assert_close(plain, a + w * (a - b))
+
+
+def test_points_have_no_frequencies(mixture, z, y):
+    got = guidance.frequency_decoupled(mixture, w=2.0, low=0.5)(z, 0.3, y).x
+    torch.testing.assert_close(got, guidance.classifier_free(mixture, w=1.0)(z, 0.3, y).x)
+
+
+# -- sums of pushes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lam", LEVELS)
+def test_total_lies_between_cfg_and_autoguidance(mixture, random_mixture, z, y, lam):
+    bad = random_mixture(k=5)
+    got = guidance.total(mixture, bad, w=2.0, share=0.25)(z, lam, y).eps
+    cond, uncond, worse = mixture(z, lam, y).eps, mixture(z, lam).eps, bad(z, lam, y).eps
+    torch.testing.assert_close(got, cond + 1.5 * (cond - uncond) + 0.5 * (cond - worse))
+    ends = guidance.classifier_free(mixture, w=2.0), guidance.auto(mixture, bad, w=2.0)
+    for share, end in zip((0.0, 1.0), ends, strict=True):
+        got = guidance.total(mixture, bad, w=2.0, share=share)(z, lam, y).x
+        torch.testing.assert_close(got, end(z, lam, y).x)
+    assert torch.equal(guidance.total(mixture, bad, w=0.0)(z, lam, y).eps, cond)
+
+
+def pair_of_conditions(tied: bool):
+    """Four components at (±1, ±1); condition 1 is the first sign, condition 2 the second."""
+    means = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]], dtype=F64)
+    weights = torch.tensor([0.4, 0.1, 0.1, 0.4] if tied else [0.25] * 4, dtype=F64)
+    whole = GaussianMixture(means, 0.1, weights, torch.zeros(4, dtype=torch.int64))
+
+    def part(own):
+        return GaussianMixture(means[own], 0.1, weights[own], torch.zeros(len(own), dtype=torch.int64))
+
+    return whole, [part([0, 1]), part([0, 2])], part([0])
+
+
+@pytest.mark.parametrize("lam", [-4.0, 0.0, 3.0])
+def test_several_conditions_are_exact_where_noise_leaves_them_independent(lam):
+    z = torch.randn(50, 2, dtype=F64)
+    for tied in (False, True):
+        whole, each, both = pair_of_conditions(tied)
+        got = guidance.several(whole, each, w=[0.0, 0.0])(z, lam).eps
+        gap = (got - both(z, lam).eps).abs().max().item()
+        assert gap < 1e-9 if not tied else gap > 1e-2
+
+
+# -- coefficients from data ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lam", [-20.0, -2.0, 0.0, 3.0])
+def test_recfg_does_nothing_between_centred_gaussians(lam):
+    """ε_c = (v/v_c) z σ and ε_∅ likewise: the fit is perfect, so no weight guides."""
+    m = datasets.gaussian_pair(dtype=F64)
+    x = torch.randn(500, 1, dtype=F64)
+    z, y, level = (
+        torch.randn(9, 1, dtype=F64),
+        torch.zeros(9, dtype=torch.int64),
+        torch.tensor(lam, dtype=F64),
+    )
+    ratios = guidance.Ratios(m, x, torch.zeros(500, dtype=torch.int64))
+    got = guidance.recfg(m, w=5.0, ratios=ratios)(z, level, y).x
+    torch.testing.assert_close(got, m(z, level, y).x, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("lam", [-3.0, 0.0, 2.0])
+def test_recfgs_ratio_is_the_exact_one(mixture, lam):
+    """E[ε_c ε_∅] = −σ² E[∂s_∅] over the class, by parts: no conditional estimate comes into it."""
+    level = torch.tensor(lam, dtype=F64)
+    alpha, sigma = logsnr.alpha_sigma(level)
+    x = mixture.sample(200_000, 1, Generator().manual_seed(0))
+    y = torch.ones(len(x), dtype=torch.int64)
+    ratios = guidance.Ratios(mixture, x, y, n=len(x))
+    z = (
+        alpha * x + sigma * torch.randn(x.shape, generator=Generator().manual_seed(7), dtype=F64)
+    ).requires_grad_()
+    score = mixture(z, level).score
+    slopes = [torch.autograd.grad(score[:, i].sum(), z, retain_graph=True)[0][:, i] for i in range(2)]
+    want = -torch.stack([s.mean() for s in slopes]) / score.detach().square().mean(0)
+    slope = mixture(z.detach()[:1], level, y[:1]).slope("eps")
+    got = 1 - slope * ratios(level, y[:1])[0]
+    torch.testing.assert_close(got.squeeze(), want, rtol=0.02, atol=0.02)
+    with pytest.raises(ValueError, match=r"^y: got class 2, takes"):
+        ratios(level, y[:1] + 1)
+
+
+def test_recfg_with_nothing_to_add_is_cfg(mixture, z, y):
+    plain = guidance.classifier_free(mixture, w=2.0)(z, 0.3, y).x
+    got = guidance.recfg(mixture, w=2.0, ratios=lambda lam, y: torch.zeros(len(y), 1))(z, 0.3, y).x
+    torch.testing.assert_close(got, plain)

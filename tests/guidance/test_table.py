@@ -18,6 +18,7 @@ OPTIONS = {
     "interval": {"lo": -1.0, "hi": 2.0},
     "power-law": {"power": 0.5},
     "mambo-g": {"alpha": 0.5},
+    "weight-schedule": {"shape": "beta"},
 }
 
 
@@ -32,7 +33,12 @@ def parts(denoiser):
     def classify(z, lam):
         return torch.stack([z.flatten(1).mean(1), torch.zeros(len(z)), z.flatten(1)[:, 0]], 1).log_softmax(1)
 
-    return {"grid": GRID, "bad": guidance.unconditional(denoiser), "classifier": classify}
+    def ratios(lam, y):
+        axes = getattr(denoiser, "shape", (1,))
+        return torch.full((len(y), *[1] * len(axes)), 0.1)
+
+    bad = guidance.unconditional(denoiser)
+    return {"grid": GRID, "bad": bad, "classifier": classify, "ratios": ratios}
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +177,16 @@ def test_parameters_are_the_functions_own():
         ("y_negative", lambda m: rule("negative", y_negative=None)),
         ("rule", lambda m: rule("interval", of="apgg", lo=1, hi=2)),
         ("lo", lambda m: rule("interval", lo=3, hi=2)),
+        ("lo", lambda m: rule("weight-schedule", lo=3, hi=3)),
+        ("shape", lambda m: rule("weight-schedule", shape="square")),
         ("alpha", lambda m: rule("mambo-g", alpha=-1)),
+        ("threshold", lambda m: rule("adaptive", threshold=2)),
+        ("on", lambda m: rule("adaptive", on="v")),
+        ("low", lambda m: rule("frequency-decoupled", low="a")),
+        ("share", lambda m: rule("total", share=2)),
+        ("bad", lambda m: rule("total", bad=3)),
+        ("ratios", lambda m: rule("recfg")(m, w=1.0)),
+        ("w", lambda m: guidance.several(m, [m], w=[])),
         ("grid", lambda m: rule("cfg-plus-plus", grid=torch.tensor([1.0, 0.0]))),
         ("bad", lambda m: rule("auto", bad=3)),
         ("bad", lambda m: rule("auto")(m, w=1.0)),

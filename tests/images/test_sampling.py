@@ -139,7 +139,12 @@ def test_every_rule_draws_from_every_denoiser(name, make):
     model, shape, classifier = make()
     bad = guidance.unconditional(model)
     options, y, w = GIVEN.get(name, {}), torch.tensor([0, 2, 1, -1]), -0.5
-    parts = {"classifier": {"classifier": classifier}, "auto": {"bad": bad}}.get(name, {})
+    parts = {
+        "classifier": {"classifier": classifier},
+        "auto": {"bad": bad},
+        "total": {"bad": bad},
+        "recfg": {"ratios": lambda lam, y: torch.full((len(y), *[1] * len(shape)), 0.1)},
+    }.get(name, {})
     x = sample(model, y, rule=guidance.rule(name, **options, **parts), w=w, shape=shape, steps=5, seed=3)
     assert x.shape == (4, *shape)
     assert x.isfinite().all()

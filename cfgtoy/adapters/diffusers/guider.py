@@ -28,7 +28,7 @@ __all__ = ["Guider"]
 _ASKED = (
     2**62
 )  # stands for the prompt where rules speak of classes; whatever else they ask for is the negative one
-_BY_LEVEL = {"interval", "cfg-plus-plus"}
+_BY_LEVEL = {"interval", "cfg-plus-plus", "weight-schedule"}
 
 
 class Guider(BaseGuidance):
@@ -42,8 +42,8 @@ class Guider(BaseGuidance):
     prompt, where there is one, takes the place of ∅ in every rule.
 
     Args:
-        rule: a name, a :class:`~cfgtoy.guidance.Rule`, or one as JSON. Not ``auto`` and ``classifier``, which ask
-            another model.
+        rule: a name, a :class:`~cfgtoy.guidance.Rule`, or one as JSON. Not ``auto``, ``total`` and
+            ``classifier``, which ask another model, nor ``recfg``, which asks data.
         w: guidance weight; 0 no guidance, −1 the negative prompt alone.
         scheduler: the pipeline's. With it the rule sees x̂, ε̂ and λ, as everywhere in this package. Without, it works
             on the numbers that the model puts out, as diffusers' own guiders do: for ``classifier-free`` and
@@ -76,7 +76,7 @@ class Guider(BaseGuidance):
             scheduler = getattr(diffusers, scheduler["_class_name"]).from_config(scheduler)
         names = _names(self.rule)
         for name in names:
-            if {"bad", "classifier"} & set(guidance.Rule.parts(name)):
+            if {"bad", "classifier", "ratios"} & set(guidance.Rule.parts(name)):
                 raise ValueError(
                     f"rule: got {name!r}, takes a rule of the two answers a guider has; this one asks a model"
                 )

@@ -1,0 +1,77 @@
+"""Adaptive guidance: the unconditional answer is asked for until it agrees with the conditional one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .. import _checks
+from ..logsnr import as_logsnr
+from ..prediction import Denoiser, Prediction
+from ._branches import both, classes
+from ._vectors import inner, norm
+from ._weights import Weight, over, weight
+
+__all__ = ["adaptive"]
+
+
+def adaptive(
+    denoiser: Denoiser, *, w: Weight, threshold: float = 0.991, on: Literal["x", "eps"] = "x"
+) -> Denoiser:
+    """CFG until the two answers for a sample agree; from the next level on, the conditional model alone.
+
+    The second evaluation is then not made. So this denoiser remembers, for one batch that is drawn from noise to data:
+    at a level that is not above the last one, or with a batch of another size, it starts afresh.
+
+    The source compares what the network puts out, ε. Where all is noise both ε are z, so they agree before guidance has
+    begun, on any grid that starts deep enough; so x̂ is compared here unless ``on`` says otherwise. In one dimension a
+    cosine is 1 or −1.
+
+    Args:
+        denoiser: answers for a class and for NULL.
+        w: guidance weight, a number or (b,).
+        threshold: the cosine between the two answers from which they agree, at most 1; 1 is plain CFG, up to rounding.
+        on: ``"x"``, x̂, or ``"eps"``, ε̂.
+
+    Raises:
+        ValueError: ``w`` is not finite, ``threshold`` outside [−1, 1], or an unknown ``on``.
+
+    Source: Castillo et al. 2023 (Adaptive Guidance): from cos(ε(z,c), ε(z)) > threshold on, ε(z,c) alone.
+    """
+    w, threshold = weight("w", w), _checks.number("threshold", threshold)
+    if not -1 <= threshold <= 1:
+        raise ValueError(f"threshold: got {threshold!r}, takes a cosine, −1 to 1")
+    if on not in ("x", "eps"):
+        raise ValueError(f"on: got {on!r}, takes x or eps")
+    # The last level, and the samples (b,) that had agreed before it.
+    seen: dict[str, Tensor] = {}
+
+    def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+        lam, y = as_logsnr("logsnr", logsnr, z, noise=True), classes(y, z)
+        done = seen.get("next")
+        if done is None or len(done) != len(z) or bool(lam.amin() <= seen["level"]):
+            done = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+        open_ = ~done
+        agreed = done.clone()
+        cond: Prediction
+        if bool(done.any()):
+            # One call: those that agreed once, the others twice.
+            rows = open_.nonzero()[:, 0]
+            lams = lam if lam.ndim == 0 else torch.cat([lam.expand(len(z)), lam.expand(len(z))[rows]])
+            asked = denoiser(torch.cat([z, z[rows]]), lams, torch.cat([y, torch.full_like(y[rows], -1)]))
+            cond = Prediction(z, lam, asked.estimate[: len(z)], asked.kind)
+            estimate = cond.estimate.clone()
+            estimate[rows] = asked.estimate[len(z) :]
+            uncond = Prediction(z, lam, estimate, asked.kind)
+        else:
+            cond, uncond = both(denoiser, z, lam, y)
+        a, b = cond.as_kind(on), uncond.as_kind(on)
+        cosine = (inner(a, b) / (norm(a) * norm(b))).flatten(1)[:, 0]
+        agreed |= cosine > threshold
+        seen["level"], seen["next"] = lam.amax().detach(), agreed
+        push = over(w, z) * (cond.estimate - uncond.estimate)
+        return Prediction(z, lam, cond.estimate + push, cond.kind)
+
+    return guided
