@@ -1,0 +1,57 @@
+"""The board: every rule on the plane's problems at five weights and three seeds, into data/compare.json.
+
+    python benchmarks/board.py
+
+A run that is killed goes on where it was. Two minutes on two quiet CPU cores.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from cfgtoy import artifacts, compare
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+RULES = [
+    "classifier-free", "classifier", "interval(lo=-3, hi=3)", "weight-schedule", "adaptive", "rescale(on=x)", "apg",
+    "tcfg", "cfg-zero-star", "mambo-g", "power-law", "recfg", "dynamic-threshold(floor=3)", "auto", "total",
+]  # fmt: skip
+PROBLEMS = [
+    "three-gaussians", "ring", "overlapping", "tree", "three-gaussians-blurred", "ring-too-narrow",
+    "tree-too-few-modes", "overlapping-mlp", "gaussian-pair",
+]  # fmt: skip
+WEIGHTS = [0.0, 0.5, 1.0, 2.0, 4.0]
+N = 1000
+
+
+def rounded(value: Any) -> Any:
+    """Five digits are more than three seeds can tell."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def main() -> None:
+    """Run, and store."""
+    out = Path("_build/board.json")
+    out.parent.mkdir(exist_ok=True)
+    start = time.perf_counter()
+    records = compare.run(
+        RULES, PROBLEMS, WEIGHTS, n=N, out=out, progress=True, command="python benchmarks/board.py"
+    )
+    made_by = json.loads(out.read_text())["made_by"]
+    about = {key: made_by[-1][key] for key in ("command", "commit", "device", "torch", "date")}
+    # Of the records themselves, as a run may have been taken up again.
+    minutes = round(max(time.perf_counter() - start, sum(r["seconds"] for r in records)) / 60, 2)
+    head = json.dumps(about | {"minutes": minutes, "seed": [0, 1, 2], "made_by": made_by})
+    lines = ",\n".join(json.dumps(rounded(record)) for record in records)
+    file = DATA / "compare.json"
+    file.write_text(f'{head[:-1]},\n"records": [\n{lines}\n]}}\n')
+    artifacts.manifest_add("compare", file)
+
+
+if __name__ == "__main__":
+    main()
