@@ -40,7 +40,6 @@ RULES = {
     "tcfg": {},
     "mambo-g": {},
     "weight-schedule": {"lo": -8.0, "hi": 8.0},
-    "adaptive": {},
     "frequency-decoupled": {},
 }
 
@@ -282,7 +281,7 @@ def test_a_mean_is_the_same_with_a_scheduler_and_without(name):
 
 
 def test_no_rule_is_left_out():
-    assert set(RULES) | {"auto", "classifier", "total", "recfg"} == set(guidance.RULES)
+    assert set(RULES) | {"auto", "classifier", "total", "recfg", "adaptive"} == set(guidance.RULES)
 
 
 def test_how_many_conditions_a_step_needs():

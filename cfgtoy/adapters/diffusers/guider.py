@@ -43,7 +43,8 @@ class Guider(BaseGuidance):
 
     Args:
         rule: a name, a :class:`~cfgtoy.guidance.Rule`, or one as JSON. Not ``auto``, ``total`` and
-            ``classifier``, which ask another model, nor ``recfg``, which asks data.
+            ``classifier``, which ask another model, nor ``recfg``, which asks data, nor
+            ``adaptive``, which would have to remember.
         w: guidance weight; 0 no guidance, −1 the negative prompt alone.
         scheduler: the pipeline's. With it the rule sees x̂, ε̂ and λ, as everywhere in this package. Without, it works
             on the numbers that the model puts out, as diffusers' own guiders do: for ``classifier-free`` and
@@ -80,6 +81,10 @@ class Guider(BaseGuidance):
                 raise ValueError(
                     f"rule: got {name!r}, takes a rule of the two answers a guider has; this one asks a model"
                 )
+        if "adaptive" in names:
+            raise ValueError(
+                "rule: got 'adaptive', takes a rule without memory: a guider is handed both answers at every step"
+            )
         if scheduler is None and names & _BY_LEVEL:
             raise ValueError(
                 f"scheduler: got None, takes the pipeline's scheduler: {self.rule.name!r} needs λ"
