@@ -265,7 +265,7 @@ def _sample(args: Sequence[str]) -> None:
     wide = GaussianMixture(mixture.means, 2 * mixture.covs, mixture.weights, mixture.labels)
     exact = ExactClassifier(mixture)
     ratios = Ratios(mixture, *mixture.sample_labeled(3000, torch.Generator().manual_seed(0)))
-    parts = {"classifier": exact, "bad": wide, "ratios": ratios}
+    parts: dict[str, Any] = {"classifier": exact, "bad": wide, "ratios": ratios}
     settings = Settings.load(mixture, request.sampling, "cpu", **parts)
     _sample_points(request, settings, mixture)
 

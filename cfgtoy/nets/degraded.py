@@ -41,7 +41,7 @@ def degraded(
         raise ValueError(f"std: got {std!r}, takes a number that is not negative")
     worse = copy.deepcopy(net)
     if how == "skip":
-        worse.encoder.middle = _Skipped()
+        worse.encoder.middle = _Skipped()  # type: ignore[assignment]
     else:
         layers = [layer for layer in worse.modules() if isinstance(layer, Attention)]
         if not layers:
