@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 
+from cfgtoy._extras import needs
+
 __all__ = ["Check"]
+
+MIME = "application/vnd.cfgtoy.exercise+json"
+"""The media type of what a page needs to judge an answer by itself."""
+
+FOR_PAGES = "CFGTOY_EXERCISES_FOR_PAGES"
+"""Set by the book's build: an open question then puts out its `Check.data` beside what it prints."""
 
 _OPEN = "Not answered yet: put your answer in the cell above, then run both again."
 
@@ -50,7 +59,38 @@ class Check:
 
     def __call__(self, answer: Any) -> None:
         """Print whether ``answer`` is right, and if not, in what it differs."""
-        print(self.verdict(answer))
+        verdict = self.verdict(answer)
+        if verdict is _OPEN and FOR_PAGES in os.environ:
+            with needs("explorers"):
+                from IPython.display import display
+            display({MIME: self.data()}, raw=True)
+        print(verdict)
+
+    def data(self) -> dict[str, Any]:
+        """What judges an answer without Python, for JSON.
+
+        ``kind`` is ``"numbers"``, ``"text"``, ``"truth"``, or ``"code"`` where only Python can judge. All but the
+        last come with ``expected`` and the ``hints`` of the same kind and shape: numbers as a flat list, of which
+        ``scalar`` says whether a bare number is meant.
+        """
+        kind, scalar, expected = _plain(self.expected)
+        if kind == "code":
+            return {"kind": kind}
+        hints = [
+            [plain[2], text] for wrong, text in self.hints if (plain := _plain(wrong))[:2] == (kind, scalar)
+        ]
+        if kind == "numbers":
+            hints = [hint for hint in hints if len(hint[0]) == len(expected)]
+        return {
+            "kind": kind,
+            "scalar": scalar,
+            "expected": expected,
+            "hints": hints,
+            "rtol": self.rtol,
+            "atol": self.atol,
+            "hint": self.hint,
+            "right": self.right,
+        }
 
     def verdict(self, answer: Any) -> str:
         """What a call prints: it starts with ``Right``, ``Not yet`` or ``Not answered yet``."""
@@ -82,10 +122,7 @@ class Check:
             return "the answer should be a value; did you forget to call your function?"
         if isinstance(expected, str | bool | np.bool_):
             return "" if answer == expected else f"it is not {answer!r}"
-        a, e = (
-            np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-            for value in (answer, expected)
-        )
+        a, e = _array(answer), _array(expected)
         if a.shape != e.shape:
             return f"got shape {a.shape}, expected {e.shape}"
         if np.isnan(a.astype(float)).any():
@@ -103,6 +140,24 @@ class Check:
             if problem := self._compare(value, expected(*arguments)):
                 return f"{problem}, called with {_brief(arguments)}"
         return ""
+
+
+def _array(value: Any) -> np.ndarray:
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
+def _plain(value: Any) -> tuple[str, bool, Any]:
+    """The kind of an answer, whether it is a single one, and itself as JSON can hold it."""
+    if callable(value):
+        return "code", False, None
+    if isinstance(value, str):
+        return "text", True, value
+    if isinstance(value, bool | np.bool_):
+        return "truth", True, bool(value)
+    numbers = _array(value).astype(float)
+    if numbers.ndim > 1 or not np.isfinite(numbers).all():
+        return "code", False, None
+    return "numbers", numbers.ndim == 0, numbers.reshape(-1).tolist()
 
 
 def _difference(a: np.ndarray, e: np.ndarray) -> str:

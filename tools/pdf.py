@@ -107,7 +107,7 @@ def article(html_folder: Path, page: str, known: set[str], base: str) -> Tag:
     for cell in found.select("div.cell"):
         if not cell.select("img, pre, .measured, table, figure, .output"):
             cell.decompose()
-    for node in found.select("script, style, link, button, a.headerlink"):
+    for node in found.select("script, style, link, button, a.headerlink, .answer, form.guess"):
         node.decompose()
     for details in found.select("details"):
         details["open"] = ""
