@@ -83,7 +83,7 @@ def take(cell: nodes.Element) -> Iterator[dict[str, Any]]:
 def field(data: dict[str, Any], label: str, number: int, name: str) -> nodes.raw:
     """The form of one answer, or where only Python can judge, the way there."""
     if data["kind"] == "code":
-        text = "<p>The answer is code: write it in JupyterLab, where the cell below it is the judge.</p>"
+        text = "<p>The answer is code: write it in JupyterLab, and run the check below it.</p>"
         return nodes.raw("", f'<div class="answer">{text}</div>', format="html", classes=["answer"])
     key = f"answer-{label}-{number}"
     sealed = base64.b64encode(json.dumps(data).encode()).decode()

@@ -17,7 +17,6 @@ from playwright.sync_api import Page, expect
 
 from cfgtoy.exercises import Check
 from tests.book.support import BOOK, ROOT
-from tests.waiting import resize
 
 CHECKS = {
     "number": Check(36.5, rtol=0.02, hints=[(73, "half of it.")], hint="Count.", right="Well done."),
@@ -190,7 +189,8 @@ def test_a_guess_unfolds_the_answer(page: Page, small: Path) -> None:
 @pytest.mark.browser
 def test_a_field_fits_a_phone(page: Page, small: Path) -> None:
     page.goto(small.as_uri())
-    resize(page, 390, 800)
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_function("() => innerWidth === 390")
     for box in [control.bounding_box() for control in page.locator("form :is(input, select, button)").all()]:
         assert box is not None
         assert box["x"] >= 0
