@@ -69,6 +69,8 @@ class ImageDenoiser(NetDenoiser):
         sha256: of the file it came from, or None.
     """
 
+    net: nn.Module
+
     def __init__(self, net: nn.Module, meta: Mapping[str, Any], sha256: str | None = None) -> None:
         super().__init__(net, meta["kind"])
         c, h, w = (int(k) for k in meta["image"])
@@ -78,15 +80,18 @@ class ImageDenoiser(NetDenoiser):
         self.meta, self.sha256 = dict(meta), sha256
 
     def __call__(self, z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+        self._check(z, y)
+        return super().__call__(z, logsnr, y)
+
+    def _check(self, z: Tensor, y: Tensor | None) -> None:
         if z.shape[1:] != self.shape:
             raise ValueError(f"z: got shape {tuple(z.shape)}, takes (b, {', '.join(map(str, self.shape))})")
         if y is not None and y.device.type == "cpu":  # on a GPU the check would wait for the queue
             _checks.labels("y", y, len(self.classes), null=-1)
-        return super().__call__(z, logsnr, y)
 
     def to(self, device: torch.device | str) -> ImageDenoiser:
         """Move the network; returns this denoiser."""
-        self.net.to(device)  # type: ignore[attr-defined]
+        self.net.to(device)
         return self
 
 
@@ -142,9 +147,9 @@ class StudentDenoiser(ImageDenoiser):
             raise ValueError(f"w: got shape {tuple(w.shape)}, takes one number or one a sample, ({len(z)},)")
         if w.device.type == "cpu" and not bool(((w >= 0) & (w <= self.w_max)).all()):
             raise ValueError(f"w: got {w.tolist()}, takes numbers in [0, {self.w_max:g}]")
-        bound = ImageDenoiser.__new__(ImageDenoiser)
-        bound.__dict__ |= self.__dict__ | {"net": lambda z, lam, y: self.net(z, lam, y, w.expand(len(z)))}
-        return ImageDenoiser.__call__(bound, z, logsnr, y)
+        self._check(z, y)
+        with_w = NetDenoiser(lambda z, lam, y: self.net(z, lam, y, w.expand(len(z))), self.kind)
+        return with_w(z, logsnr, y)
 
     def at(self, w: float | Tensor) -> Denoiser:
         """The student with its weight set: a denoiser. Errors as on a call."""

@@ -127,7 +127,7 @@ class Student(Noised):
     # -- what is learned --
 
     @cached_property
-    def _teachers(self) -> dict[torch.device, Any]:
+    def _teachers(self) -> dict[torch.device, artifacts.ImageDenoiser]:
         return {}
 
     def taught_by(self, device: torch.device) -> artifacts.ImageDenoiser:
@@ -154,7 +154,7 @@ class Student(Noised):
         w = self.w_max * torch.rand(b, generator=generator, device=x.device)  # (b,)
         y = drop_labels(y, self.p_uncond, generator)
         with torch.no_grad():
-            if self.steps:
+            if isinstance(teacher, artifacts.StudentDenoiser):
                 fine = student_grid(2 * self.steps, self._law.lo).to(x)  # (2 steps,)
                 ends = torch.cat([fine, fine.new_full((1,), torch.inf)])
                 i = 2 * torch.randint(self.steps, (b,), generator=generator, device=x.device)
