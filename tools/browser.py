@@ -31,7 +31,7 @@ SETTLED = """async () => {
   const ends = (animation) => animation.effect?.getComputedTiming().endTime < Infinity;
   document.getAnimations().filter(ends).forEach((animation) => animation.finish());
 }"""
-"""Resolves when formulas are set, letters and widgets are there, what was asked for is drawn, and colours have changed."""
+"""Resolves when formulas are set, letters and widgets are there, and what was asked for is drawn."""
 
 
 def settle(page: Page) -> None:
