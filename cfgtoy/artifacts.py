@@ -194,7 +194,7 @@ def load_denoiser(
 
 
 def load_student(
-    name: str | Path = "digits-student",
+    name: str | Path,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> StudentDenoiser:
