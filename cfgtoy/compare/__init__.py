@@ -12,11 +12,12 @@ from .frontier import Row, at_class_probability, frontier, hypervolume, summary
 from .measures import MEASURES
 from .problems import PROBLEMS, Problem, problem
 from .report import plot, table
-from .truth import Truth
+from .truth import ImageTruth, Truth
 
 __all__ = [
     "MEASURES",
     "PROBLEMS",
+    "ImageTruth",
     "Problem",
     "Row",
     "Truth",

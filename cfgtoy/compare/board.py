@@ -63,7 +63,7 @@ def run(
     """Measure every rule on every problem at every weight, and return a record each.
 
     A record holds ``rule``, ``problem``, ``w``, ``sampler``, ``seed``, ``n``, ``steps``, ``made_by`` (the place of its
-    provenance in the file), ``seconds``, and either ``measures`` (see :data:`cfgtoy.compare.MEASURES`) or ``error``: a
+    provenance in the file), ``seconds``, and either ``measures`` (see ``cfgtoy.compare.MEASURES``) or ``error``: a
     rule that raises, or whose samples are NaN or run off, gets a record that says so. At one seed all rules start from
     the same noise.
 

@@ -22,7 +22,7 @@ def degraded(
     """A copy of a U-Net denoiser with its attention or its middle block degraded.
 
     Args:
-        denoiser: a trained :class:`~cfgtoy.nets.UNet`.
+        denoiser: a trained ``UNet``.
         how: ``"identity"``, every pixel attends to itself alone; ``"blurred"``, the queries are blurred over the image;
             ``"skip"``, the middle block is left out.
         std: of that blur, in pixels of the attention's resolution; 0 changes nothing.
