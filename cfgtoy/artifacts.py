@@ -25,6 +25,7 @@ from ._files import (
     save,
     write_atomically,
 )
+from .logsnr import from_flow_time
 from .metrics.extractors import classifier as load_evaluator
 from .nets.files import load_net
 from .prediction import Denoiser, NetDenoiser, Prediction
@@ -107,7 +108,7 @@ def student_grid(steps: int, lo: float = -10.0) -> Tensor:
     """
     _checks.positive_int("steps", steps)
     t = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
-    lam = 2 * ((1 - t).log() - t.log())
+    lam = from_flow_time(t)
     lam[0] = lo
     return _checks.rising("lo", lam.float())
 

@@ -22,12 +22,13 @@ from .. import _checks, artifacts, images, samplers
 from ..artifacts import student_grid
 from ..datasets.images import ImageData, to_uint8
 from ..guidance import classifier_free
-from ..logsnr import log_alpha_sigma, per_sample
+from ..logsnr import per_sample
 from ..nets._sized import Sized
 from ..nets.unet import UNet
 from ..prediction import Denoiser as AnyDenoiser
 from ..prediction import Kind, NetDenoiser, Prediction
 from ..process import diffuse
+from ..samplers.moves import moves
 from .objective import drop_labels
 from .options import TrainConfig
 from .tasks import Noised
@@ -44,7 +45,8 @@ def landing(
     r"""The x̂ with which one DDIM step lands where two of the teacher's do, (b, \*d).
 
     Two steps lead from z at λ = here over ``between`` to z'' at ``there``, which may be +∞, the clean end. One step
-    with x̂ leads to α'' x̂ + (σ''/σ)(z − α x̂), so x̂ = (z'' − (σ''/σ) z) / (α'' − (σ''/σ) α).
+    with x̂ leads to keep·z + fill·x̂ (:func:`~cfgtoy.samplers.moves.moves` without noise), so
+    x̂ = (z'' − keep·z) / fill.
 
     Args:
         teacher: any denoiser.
@@ -54,16 +56,17 @@ def landing(
 
     Source: Salimans & Ho 2022, Algorithm 2.
     """
-    start, z_from = z, here
-    for level in (between, there):
-        pred = teacher(z, z_from, y)
-        log_alpha, log_sigma = log_alpha_sigma(level)
-        z = per_sample(log_alpha.exp(), z) * pred.x + per_sample(log_sigma.exp(), z) * pred.eps
-        z_from = level
-    alpha, sigma = (per_sample(log.exp(), z) for log in log_alpha_sigma(here))
-    alpha_end, sigma_end = (per_sample(log.exp(), z) for log in log_alpha_sigma(there))
-    keep = sigma_end / sigma
-    return (z - keep * start) / (alpha_end - keep * alpha)
+    start, level = z, here
+    for ahead in (between, there):
+        keep, fill, _ = _ddim(level, ahead, z)
+        z, level = keep * z + fill * teacher(z, level, y).x, ahead
+    keep, fill, _ = _ddim(here, there, z)
+    return (z - keep * start) / fill
+
+
+def _ddim(here: Tensor, there: Tensor, like: Tensor) -> tuple[Tensor, ...]:
+    """keep, fill and spread = 0 of a step without noise, (b, 1, …)."""
+    return tuple(per_sample(c, like) for c in moves(here, there, torch.zeros_like(here)))
 
 
 @dataclass(frozen=True)
