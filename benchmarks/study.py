@@ -93,7 +93,9 @@ def plan(out: Path, *, tiny: bool = False, gpus: int = 1) -> list[Step]:
         steps.append(Step(name, words, weights, minutes, ranks="all" if parts else "one"))
         return weights
 
-    def sweep(name: str, model: Path | str, *options: str, w: str, n: int, minutes: float) -> None:
+    def sweep(
+        name: str, model: Path | str, *options: str, w: str, n: int, minutes: float, how: str = how
+    ) -> None:
         file = out / f"{name}.json"
         words = (
             "evaluate", str(model), "--w", *w.split(), "--n", str(40 if tiny else n), *how.split(), *options,
@@ -123,6 +125,16 @@ def plan(out: Path, *, tiny: bool = False, gpus: int = 1) -> list[Step]:
     classifier = ("--guidance", "classifier-unconditional")
     sweep("sweep-classifier-unconditional", data, *classifier, w="-1 0 1 2 3 4 6 8", n=50_000, minutes=4.0)
 
+    own = "--batch 20 --device cpu" if tiny else "--batch 2500 --dtype bfloat16 --compile"
+    few += " --images-halving 32" if tiny else ""
+    for name in ("student", "student-full"):
+        recipe = "digits-student" if tiny else f"cifar10-{name}"
+        model = train(f"train-{name}", recipe, "--steps", "1", minutes=13.0, parts=1)
+        for k in (4, 2, 1):
+            part = model.parent / ("" if k == 1 else f"steps-{k}") / model.name
+            sweep(f"sweep-{name}-{k}", part, w="0 0.2 0.4 0.6 0.8 1 2 4", n=50_000, minutes=1.2, how=own)
+    few = few.removesuffix(" --images-halving 32")
+
     short, equal = "digits" if tiny else "cifar10-short", () if tiny else ("--images", "2000000")
     for p in ("0.1", "0.2", "0.5"):
         model = train(f"train-p{p}", short, "--p-uncond", p, *equal, minutes=2.5, parts=1)
@@ -136,6 +148,8 @@ def plan(out: Path, *, tiny: bool = False, gpus: int = 1) -> list[Step]:
 
     model = train("train-short", short, minutes=6.0, parts=1)
     sweep("sweep-short", model, "--noise-floor", w="0 0.5 1 4", n=10_000, minutes=1.5)
+    rules = ("--model", "digits", "--n", "40", "--steps", "2", "--only", "apg") if tiny else ()
+    bench("rules", "rules.py", "--extractor", str(evaluator), *rules, minutes=8.0)
     train(
         "train-more", "digits" if tiny else "cifar10-more", "--init", f"data/{data}.safetensors", minutes=20.0
     )

@@ -154,6 +154,8 @@ class StudentDenoiser(ImageDenoiser):
 
     def at(self, w: float | Tensor) -> Denoiser:
         """The student with its weight set: a denoiser. Errors as on a call."""
+        if not isinstance(w, Tensor) and not 0 <= w <= self.w_max:
+            raise ValueError(f"w: got {w}, takes numbers in [0, {self.w_max:g}]")
 
         def answer(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
             return self(z, logsnr, y, w=w)
@@ -181,7 +183,7 @@ class NoisyImageClassifier:
 def load_denoiser(
     name: str | Path = "cifar10", device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> ImageDenoiser:
-    """A trained image model, ready for any guidance and sampler.
+    """A trained image model, ready for any guidance and sampler; a :class:`StudentDenoiser` where the file holds one.
 
     The file's JSON has ``role`` ``"denoiser"``, ``net`` ``{"class", "args"}`` (a class of ``cfgtoy.nets``),
     ``kind`` (``"v"``, ``"eps"``, ``"x"``), ``schedule`` ``{"class", "args"}``, ``image`` [c, h, w], ``classes``,
@@ -190,8 +192,9 @@ def load_denoiser(
     Raises:
         ValueError, FileNotFoundError: as :func:`load_net`.
     """
-    net, artifact = load_net(name, "denoiser", device, dtype)
-    return _build(ImageDenoiser, net, artifact)
+    net, artifact = load_net(name, ("denoiser", "student"), device, dtype)
+    student = artifact.meta["role"] == "student"
+    return _build(StudentDenoiser if student else ImageDenoiser, net, artifact)
 
 
 def load_student(

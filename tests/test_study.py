@@ -32,9 +32,13 @@ def lines(out: Path) -> list[dict]:
 def test_every_command_parses_and_hands_on_what_the_others_need(gpus, tmp_path, monkeypatch):
     trained: dict[Path, TrainConfig] = {}
     swept: dict[Path, images.EvalConfig] = {}
-    monkeypatch.setattr(
-        trainer, "train", lambda config: trained.setdefault(config.out / "weights.safetensors", config).out
-    )
+
+    def train(config: TrainConfig) -> Path:
+        for part in config.parts():
+            trained[part.out / "weights.safetensors"] = part
+        return config.out
+
+    monkeypatch.setattr(trainer, "train", train)
     monkeypatch.setattr(
         images, "evaluate",
         lambda config, command: swept.setdefault(config.out, config) and {"results": [], "minutes": 0, "device": ""},

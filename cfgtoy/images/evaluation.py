@@ -284,7 +284,7 @@ def _evaluate(
         "reference": config.reference,
         "extractor": extractor.name,
         "extractor_sha256": extractor.sha256,
-        "sampling": config.sampling.to_json()
+        "sampling": settings.sampling.to_json()
         | {"lo": settings.grid[0].item(), "hi": settings.grid[-1].item()},
         "k": config.k if config.precision_recall else None,
         "seed": config.seed,

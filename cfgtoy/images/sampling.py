@@ -215,12 +215,23 @@ class Settings:
         if classes is None and isinstance(number := getattr(model, "num_classes", None), int):
             classes = tuple(map(str, range(number)))
         rule = make_rule(how.rule)
+        if isinstance(model, artifacts.StudentDenoiser):
+            if rule != make_rule("classifier-free"):
+                raise ValueError(
+                    f"rule: got {rule.name!r} for a student, which takes w as an input: takes 'classifier-free', or "
+                    "hand in student.at(w), a denoiser that any rule guides a second time"
+                )
+            if model.steps:
+                how = how.but(sampler="ddim", steps=model.steps)
         needed = sorted(rule.needs - {"grid"})
         parts = {part: parts.get(part) or _part(part, rule, model, place) for part in needed}
         known = getattr(parts.get("classifier"), "classes", classes)
         if known is not None and classes is not None and len(known) != len(classes):
             raise ValueError(f"classifier: got one of {len(known)} classes, takes {len(classes)}")
-        grid = level_grid(how, getattr(model, "schedule", schedules.Cosine())).to(place)
+        own = getattr(model, "grid", None)
+        grid = (level_grid(how, getattr(model, "schedule", schedules.Cosine())) if own is None else own).to(
+            place
+        )
         ready = {part: _prepared(value, how, place) for part, value in parts.items()}
         return cls(_prepared(model, how, place), how, grid, tuple(shape), classes, ready)
 
@@ -236,9 +247,13 @@ class Settings:
     def guided(self, w: float) -> Denoiser:
         """The denoiser that is drawn from at w: by the rule, or the model itself where that is the same.
 
+        A student (:class:`~cfgtoy.artifacts.StudentDenoiser`) is told w, and draws on its own grid by DDIM.
+
         Raises:
             ValueError: w is not finite, or as the rule.
         """
+        if isinstance(self.model, artifacts.StudentDenoiser):
+            return self.model.at(w)
         return make_rule(self.sampling.rule)(self.model, w=w, grid=self.grid, **self.parts)
 
 

@@ -19,13 +19,16 @@ _NETS = {"UNet": "unet", "NoisyClassifier": "unet", "Evaluator": "evaluator"}
 
 
 def load_net(
-    name: str | Path, role: Role, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    name: str | Path,
+    role: Role | tuple[Role, ...],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[nn.Module, Artifact]:
     """Rebuild the network of a weight file, in evaluation mode and without gradients for its parameters.
 
     Args:
         name: as :func:`cfgtoy.artifacts.load`.
-        role: what the file must say it is.
+        role: what the file must say it is, or one of several.
         device, dtype: of the parameters, whatever type the file holds.
 
     Returns:
@@ -37,8 +40,10 @@ def load_net(
     """
     artifact = load(name)
     meta, where = artifact.meta, artifact.path
-    if meta.get("role") != role:
-        raise ValueError(f"{where}: holds a {meta.get('role', 'file of no known role')!r}, takes a {role!r}")
+    roles = (role,) if isinstance(role, str) else role
+    if meta.get("role") not in roles:
+        takes = " or ".join(map(repr, roles))
+        raise ValueError(f"{where}: holds a {meta.get('role', 'file of no known role')!r}, takes a {takes}")
     spec = meta.get("net", {})
     if spec.get("class") not in _NETS:
         raise ValueError(f"{where}: names the network {spec.get('class')!r}, takes one of {', '.join(_NETS)}")

@@ -33,11 +33,13 @@ _CIFAR10 = Denoiser(**_CIFAR, **_CIFAR_LAW, dropout=0.05)
 _CIFAR10_STUDENT = Student(
     **_CIFAR,
     **_CIFAR_LAW,
-    images=12_000_000,
-    images_halving=3_000_000,
+    images=1_500_000,
+    images_halving=1_500_000,
     batch=1024,
     lr=1e-3,
-    warmup=200_000,
+    lr_adam=5e-4,
+    warmup=100_000,
+    ema_halflife=150_000,
     out=Path("runs/cifar10-student-full"),
 )
 _EVALUATOR = Evaluator(
@@ -74,8 +76,11 @@ PRESETS: dict[str, TrainConfig] = {
         **_DIGITS | {"images": 64_000, "batch": 128, "lr": 1e-3, "warmup": 4_000, "ema_halflife": 4_000},
         **_DIGITS_LAW, teacher="digits", images_halving=32_000, out=Path("runs/digits-student"),
     ),
-    "cifar10-student": replace(_CIFAR10_STUDENT, size="student", out=Path("runs/cifar10-student")),
-    "cifar10-student-full": _CIFAR10_STUDENT,  # of the teacher's size
+    "cifar10-student": replace(  # from nothing, as it is smaller than its teacher
+        _CIFAR10_STUDENT, size="student", out=Path("runs/cifar10-student"), images=6_000_000,
+        images_halving=2_500_000, lr=2e-3, lr_adam=1e-3, ema_halflife=250_000,
+    ),
+    "cifar10-student-full": _CIFAR10_STUDENT,  # of the teacher's size, and begins as it
     "folder": replace(_CIFAR10, dataset="", out=Path("runs/folder")),
 }  # fmt: skip
 """Named starting points: ``replace(preset(name), …)`` or the command line change what differs."""

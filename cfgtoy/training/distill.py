@@ -137,7 +137,10 @@ class Student(Noised):
         """The teacher, on ``device``; read once."""
         if device not in self._teachers:
             load = artifacts.load_student if self.steps else artifacts.load_denoiser
-            self._teachers[device] = load(self.teacher, device)
+            teacher = load(self.teacher, device)
+            if self.compile and device.type == "cuda":
+                teacher.net = torch.compile(teacher.net, dynamic=False)  # type: ignore[assignment]
+            self._teachers[device] = teacher
         return self._teachers[device]
 
     def build(self, data: ImageData) -> Sized:

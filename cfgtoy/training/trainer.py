@@ -402,6 +402,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Path:
     for part in earlier:
         if not ((part.resume or restarted) and (part.out / "weights.safetensors").exists()):
             _train(part, data)
+            torch.compiler.reset()  # each part has networks of its own, and only so many are kept compiled
     return _train(last, data)
 
 

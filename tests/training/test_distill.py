@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cfgtoy import artifacts, datasets, guidance, samplers
+from cfgtoy import artifacts, datasets, guidance, images, samplers
 from cfgtoy.nets.unet import UNet
 from cfgtoy.training import trainer
 from cfgtoy.training.config import TrainConfig, preset
@@ -113,8 +113,8 @@ def test_a_student_answers_for_each_weight_it_was_shown(tmp_path: Path) -> None:
             student(z, lam, y, w=wrong)
     with pytest.raises(ValueError, match="w: got shape"):
         student(z, lam, y, w=torch.zeros(2))
-    with pytest.raises(ValueError, match="holds a 'student', takes a 'denoiser'"):
-        artifacts.load_denoiser(tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match="holds a 'student', takes a 'noisy_classifier'"):
+        artifacts.load_noisy_classifier(tmp_path / "weights.safetensors")
 
 
 @pytest.mark.parametrize(("steps", "start"), [(4, 12), (4, 4), (3, 32), (0, 4)])
@@ -141,3 +141,19 @@ def test_the_small_student_for_cifar_fits_a_page_and_trains(tmp_path: Path) -> N
         student.at(1.0), torch.arange(2), shape=(2, 1, 8, 8), grid=student.grid, method="ddim"
     )
     assert x.isfinite().all()
+
+
+def test_a_student_is_drawn_by_name_on_its_own_grid_and_told_w(tmp_path: Path) -> None:
+    path = trainer.train(tiny(tmp_path, steps=2, halve_from=4), data())
+    student, y = artifacts.load_denoiser(path), torch.arange(10)
+    assert isinstance(student, artifacts.StudentDenoiser)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(10, 1, 8, 8, generator=generator)
+    x = samplers.sample(student.at(2.0), y, shape=z.shape, grid=artifacts.student_grid(2), method="ddim", z=z)
+    drawn = images.sample(path, y, w=2.0, seed=0)
+    torch.testing.assert_close(drawn, x)
+    with pytest.raises(ValueError, match="rule: got 'apg' for a student"):
+        images.sample(path, y, rule="apg", w=2.0)
+    for w in (-1.0, 4.5):
+        with pytest.raises(ValueError, match=r"w: got .*, takes numbers in \[0, 4\]"):
+            images.sample(path, y, w=w)

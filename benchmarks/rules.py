@@ -1,0 +1,106 @@
+"""Every rule of the table on an image model, at four weights: one line of JSON.
+
+    python benchmarks/rules.py                       # 10,000 CIFAR-10 images a rule and weight, on a GPU
+    python benchmarks/rules.py --model digits --n 100 --steps 4
+
+``total`` pushes away from the model with its attention degraded to the identity, which is perturbed-attention guidance
+beside CFG; ``auto`` needs ``--bad``, a worse model's weights, and is left out without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+
+import torch
+
+from cfgtoy import artifacts, guidance, images
+from cfgtoy._provenance import provenance
+from cfgtoy._ranks import pick_device
+from cfgtoy.images import Sampling
+from cfgtoy.nets.degraded import degraded
+
+LEFT_OUT = ("negative", "interval", "auto", "frequency-decoupled")
+MORE: list[tuple[str, dict[str, object]]] = [
+    ("interval", {"lo": -3.0, "hi": 3.0}),
+    ("frequency-decoupled", {}),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="cifar10")
+    parser.add_argument("--bad", help="weights of a worse model, for auto")
+    parser.add_argument("--w", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0])
+    parser.add_argument("--n", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=18)
+    parser.add_argument("--batch", type=int, default=2500)
+    parser.add_argument("--extractor", default="auto")
+    parser.add_argument("--only", nargs="+", help="these rules alone")
+    args = parser.parse_args()
+    begin, device = time.perf_counter(), pick_device("auto")
+    model = artifacts.load_denoiser(args.model, device)
+    cuda = device.type == "cuda"
+    torch._dynamo.config.recompile_limit = 256  # every rule calls the network in its own way
+
+    chosen = [(name, {}) for name in guidance.RULES if name not in LEFT_OUT] + MORE
+    if args.bad:
+        chosen.append(("auto", {"bad": artifacts.load_denoiser(args.bad, device)}))
+    if args.only:
+        chosen = [(name, options) for name, options in chosen if name in args.only]
+    found = []
+    for name, options in chosen:
+        parts = {"bad": degraded(model, "identity")} if name == "total" else {}
+        # What answers a part of a batch alone has shapes of its own, each of which would be compiled.
+        how = Sampling(
+            rule=guidance.rule(name, **options, **parts), levels="uniform", steps=args.steps, lo=-8.0, hi=10.0,
+            dtype="bfloat16" if cuda else "float32", compile=cuda and name not in ("adaptive", "total", "auto"),
+        )  # fmt: skip
+        start = time.perf_counter()
+        try:
+            record = images.evaluate(
+                model, sampling=how, w=tuple(args.w), n=args.n, batch=args.batch, extractor=args.extractor,
+                device=device.type,
+            )  # fmt: skip
+        except (ValueError, RuntimeError) as error:
+            found.append({"rule": name, "error": str(error)[:300]})
+            print(found[-1], file=sys.stderr, flush=True)
+            continue
+        rows = [
+            {key: round(value, 5) for key, value in row.items() if not key.startswith("seconds_measuring")}
+            for row in record["results"]
+        ]
+        found.append(
+            {
+                "rule": name, "options": {k: v for k, v in options.items() if k != "bad"},
+                "seconds": round(time.perf_counter() - start, 1), "rows": rows,
+            }
+        )  # fmt: skip
+        print(name, round(time.perf_counter() - start, 1), file=sys.stderr, flush=True)
+    shas = {
+        key: record[key]
+        for key in ("model_sha256", "extractor", "extractor_sha256", "reference", "reference_n")
+    }
+    if args.bad:
+        shas["bad"] = args.bad
+        shas["bad_sha256"] = artifacts.load_denoiser(args.bad).sha256
+    sampling = {k: v for k, v in record["sampling"].items() if k != "compile"}
+    made_by = provenance(device, shlex.join(["python", "benchmarks/rules.py", *sys.argv[1:]]))
+    minutes = round((time.perf_counter() - begin) / 60, 2)
+    head = {
+        "model": args.model,
+        **shas,
+        "n": args.n,
+        "sampling": sampling,
+        "seed": 0,
+        **made_by,
+        "minutes": minutes,
+    }
+    print(json.dumps(head | {"results": found}))
+
+
+if __name__ == "__main__":
+    main()
