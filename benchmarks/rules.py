@@ -1,7 +1,7 @@
-"""Every rule of the table on an image model, at four weights: one line of JSON.
+"""Every rule of the table on an image model, at four weights; the file is written after each, and a run is taken up.
 
-    python benchmarks/rules.py                       # 10,000 CIFAR-10 images a rule and weight, on a GPU
-    python benchmarks/rules.py --model digits --n 100 --steps 4
+    python benchmarks/rules.py --out runs/rules.json          # 10,000 CIFAR-10 images a rule and weight, on a GPU
+    python benchmarks/rules.py --model digits --n 100 --steps 4 --out runs/digits-rules.json
 
 ``total`` pushes away from the model with its attention degraded to the identity, which is perturbed-attention guidance
 beside CFG; ``auto`` needs ``--bad``, a worse model's weights, and is left out without.
@@ -14,10 +14,12 @@ import json
 import shlex
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from cfgtoy import artifacts, guidance, images
+from cfgtoy import _files, artifacts, guidance, images
 from cfgtoy._provenance import provenance
 from cfgtoy._ranks import pick_device
 from cfgtoy.images import Sampling
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=18)
     parser.add_argument("--batch", type=int, default=2500)
     parser.add_argument("--extractor", default="auto")
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help="these rules alone")
     args = parser.parse_args()
     begin, device = time.perf_counter(), pick_device("auto")
@@ -51,8 +54,18 @@ def main() -> None:
         chosen.append(("auto", {"bad": artifacts.load_denoiser(args.bad, device)}))
     if args.only:
         chosen = [(name, options) for name, options in chosen if name in args.only]
-    found = []
+    head = {
+        "model": args.model, "model_sha256": model.sha256, "bad": args.bad, "n": args.n, "steps": args.steps, "seed": 0,
+        **provenance(device, shlex.join(["python", "benchmarks/rules.py", *sys.argv[1:]])),
+    }  # fmt: skip
+    kept = json.loads(args.out.read_text()) if args.out.exists() else {"minutes": 0.0, "results": []}
+    if kept["results"] and kept["model_sha256"] != model.sha256:
+        raise SystemExit(f"rules.py: {args.out} holds figures of other weights; take another file")
+    found, before = kept["results"], kept["minutes"]
+
     for name, options in chosen:
+        if name in {row["rule"] for row in found}:
+            continue
         parts = {"bad": degraded(model, "identity")} if name == "total" else {}
         # What answers a part of a batch alone has shapes of its own, each of which would be compiled.
         how = Sampling(
@@ -60,46 +73,28 @@ def main() -> None:
             dtype="bfloat16" if cuda else "float32", compile=cuda and name not in ("adaptive", "total", "auto"),
         )  # fmt: skip
         start = time.perf_counter()
-        try:
-            record = images.evaluate(
-                model, sampling=how, w=tuple(args.w), n=args.n, batch=args.batch, extractor=args.extractor,
-                device=device.type,
-            )  # fmt: skip
-        except (ValueError, RuntimeError) as error:
-            found.append({"rule": name, "error": str(error)[:300]})
-            print(found[-1], file=sys.stderr, flush=True)
-            continue
-        rows = [
-            {key: round(value, 5) for key, value in row.items() if not key.startswith("seconds_measuring")}
-            for row in record["results"]
-        ]
-        found.append(
-            {
-                "rule": name, "options": {k: v for k, v in options.items() if k != "bad"},
-                "seconds": round(time.perf_counter() - start, 1), "rows": rows,
-            }
+        record = images.evaluate(
+            model, sampling=how, w=tuple(args.w), n=args.n, batch=args.batch, extractor=args.extractor,
+            device=device.type,
         )  # fmt: skip
-        print(name, round(time.perf_counter() - start, 1), file=sys.stderr, flush=True)
-    shas = {
-        key: record[key]
-        for key in ("model_sha256", "extractor", "extractor_sha256", "reference", "reference_n")
-    }
-    if args.bad:
-        shas["bad"] = args.bad
-        shas["bad_sha256"] = artifacts.load_denoiser(args.bad).sha256
-    sampling = {k: v for k, v in record["sampling"].items() if k != "compile"}
-    made_by = provenance(device, shlex.join(["python", "benchmarks/rules.py", *sys.argv[1:]]))
-    minutes = round((time.perf_counter() - begin) / 60, 2)
-    head = {
-        "model": args.model,
-        **shas,
-        "n": args.n,
-        "sampling": sampling,
-        "seed": 0,
-        **made_by,
-        "minutes": minutes,
-    }
-    print(json.dumps(head | {"results": found}))
+        found.append(
+            {"rule": name, "options": {k: v for k, v in options.items() if k != "bad"}, **_short(record)}
+        )
+        about = {
+            key: record[key]
+            for key in ("extractor", "extractor_sha256", "reference", "reference_n", "sampling")
+        }
+        about["sampling"].pop("compile")
+        minutes = round(before + (time.perf_counter() - begin) / 60, 2)
+        text = json.dumps(head | about | {"minutes": minutes, "results": found}, indent=1)
+        _files.write_atomically(args.out, text.encode() + b"\n")
+        print(f"{name:20} {time.perf_counter() - start:6.1f} s", flush=True)
+
+
+def _short(record: dict[str, Any]) -> dict[str, Any]:
+    """The figures alone, five digits of each."""
+    rows = [{key: float(f"{value:.5g}") for key, value in row.items()} for row in record["results"]]
+    return {"rows": rows}
 
 
 if __name__ == "__main__":
