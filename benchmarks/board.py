@@ -1,8 +1,8 @@
-"""The board: every rule on the plane's problems at five weights and three seeds, into data/compare.json.
+"""The board: every rule on the plane's problems, on rings in 64 and 512 dimensions and on digits, into data/compare.json.
 
     python benchmarks/board.py
 
-A run that is killed goes on where it was. The file says how many minutes it took.
+Three seeds each. A run that is killed goes on where it was. The file says how many minutes it took.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ PROBLEMS = [
 ]  # fmt: skip
 WEIGHTS = [0.0, 0.5, 1.0, 2.0, 4.0]
 N = 1000
+LONG = ["ring-64d", "ring-512d"]
+# Images have weights of their own, a rule that only they can take, and no ratios for ReCFG.
+ON_IMAGES = [rule for rule in RULES if rule != "recfg"] + ["frequency-decoupled"]
+IMAGE_WEIGHTS = [0.0, 0.25, 0.5, 1.0]
 
 
 def rounded(value: Any) -> Any:
@@ -39,9 +43,15 @@ def main() -> None:
     out = Path("_build/board.json")
     out.parent.mkdir(exist_ok=True)
     start = time.perf_counter()
-    records = compare.run(
-        RULES, PROBLEMS, WEIGHTS, n=N, out=out, progress=True, command="python benchmarks/board.py"
-    )
+    records = []
+    for rules, problems, weights, n in (
+        (RULES, PROBLEMS, WEIGHTS, N),
+        (RULES, LONG, [0.0, 1.0, 4.0], N),
+        (ON_IMAGES, ["digits"], IMAGE_WEIGHTS, None),
+    ):
+        records += compare.run(
+            rules, problems, weights, n=n, out=out, progress=True, command="python benchmarks/board.py"
+        )
     made_by = json.loads(out.read_text())["made_by"]
     about = {key: made_by[-1][key] for key in ("command", "commit", "device", "torch", "date")}
     # Of the records themselves, as a run may have been taken up again.
