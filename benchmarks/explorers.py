@@ -1,6 +1,7 @@
 """Time from a slider's input to the drawn frame, in headless Chromium. Run: ``python benchmarks/explorers.py``.
 
-Two figures an explorer, medians over many inputs. ``work``: an input event is dispatched at the start of a frame, as
+``first_frame``: from asking for the page, a file of this explorer alone, to its drawn picture. Then two figures an
+explorer, medians over many inputs. ``work``: an input event is dispatched at the start of a frame, as
 the browser does for a drag, and the clock stops once every canvas has executed what was drawn on it (one pixel is read
 back). ``presented``: real key presses, from the event's time stamp to the frame on the screen, as the browser itself
 reports it (Event Timing, which rounds to 8 ms and includes the wait for the display's own 16.7 ms beat).
@@ -24,6 +25,7 @@ from cfgtoy.explorers import (
     StaticWidget,
     TemperatureExplorer,
     TradeoffExplorer,
+    WeightExplorer,
 )
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
@@ -48,6 +50,11 @@ WORK = """async ([key, count]) => {
   return times;
 }"""
 
+FIRST = """() => {
+  document.querySelectorAll("canvas").forEach((canvas) => canvas.getContext("2d").getImageData(0, 0, 1, 1));
+  return performance.now();  // since the page was asked for
+}"""
+
 OBSERVE = """() => {
   globalThis.seen = [];
   const note = (list) => seen.push(...list.getEntries().filter((e) => e.name === "keydown").map((e) => e.duration));
@@ -61,9 +68,12 @@ def measure(browser: Any, widget: StaticWidget, key: str, count: int, scale: flo
         file.write_text(
             f'<!doctype html><meta charset="utf-8"><body>{widget.static_html()}', encoding="utf-8"
         )
-        page = browser.new_page(viewport={"width": 1150, "height": 900}, device_scale_factor=scale)
+        page = browser.new_page(
+            viewport={"width": 1150, "height": 900}, device_scale_factor=scale, reduced_motion="reduce"
+        )
         page.goto(file.as_uri())
         page.locator(".cfgtoy-widget[data-ready=true] canvas").first.wait_for()
+        first = page.evaluate(FIRST)
         page.wait_for_timeout(800)
         work = page.evaluate(WORK, [key, count])
         page.evaluate(OBSERVE)
@@ -76,6 +86,7 @@ def measure(browser: Any, widget: StaticWidget, key: str, count: int, scale: flo
     # Event Timing reports only what took 16 ms or more; the rest took less.
     presented = sorted([*seen, *[8.0] * max(0, count - len(seen))])
     return {
+        "first_frame_ms": round(first),
         "work_median_ms": round(statistics.median(work), 2),
         "work_p95_ms": round(sorted(work)[int(0.95 * len(work))], 2),
         "presented_median_ms": statistics.median(presented),
@@ -86,6 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=60, help="inputs a figure")
     parser.add_argument("--scale", type=float, default=1.0, help="device pixels per page pixel")
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
     options = parser.parse_args()
     cases: list[tuple[str, StaticWidget, str, float | None]] = [
         ("field, w", FieldExplorer(), "w", 16.0),
@@ -97,9 +109,12 @@ def main() -> None:
         ("forward, λ", ForwardExplorer(), "lam", None),
         ("temperature, T", TemperatureExplorer(), "temperature", None),
         ("trade-off, w", TradeoffExplorer(), "w", None),
+        ("weight (front page), w", WeightExplorer(), "w", 16.0),
     ]  # fmt: skip
     with launched() as browser:
         for name, widget, key, limit in cases:
+            if options.only not in name:
+                continue
             figures = measure(browser, widget, key, options.count, options.scale)
             print(json.dumps({"what": name, **figures, "limit_ms": limit}, ensure_ascii=False), flush=True)
 

@@ -11,6 +11,7 @@ with needs("explorers"):
     from .sampling import SamplingExplorer
     from .temperature import TemperatureExplorer
     from .tradeoff import TradeoffExplorer
+    from .weight import WeightExplorer
 
 __all__ = [
     "DigitsExplorer",
@@ -21,5 +22,6 @@ __all__ = [
     "StaticWidget",
     "TemperatureExplorer",
     "TradeoffExplorer",
+    "WeightExplorer",
     "frames",
 ]

@@ -89,12 +89,30 @@ def _that(fits: Callable[[Any], bool], takes: str) -> Callable[[str, Any], Any]:
     return check
 
 
+def _names(name: str, value: Any) -> list[str]:
+    if (
+        isinstance(value, str)
+        or not isinstance(value, Sequence)
+        or not all(isinstance(x, str) for x in value)
+    ):
+        raise ValueError(f"{name}: got {value!r}, takes a list of the controls' names")
+    return list(value)
+
+
 class Explorer(StaticWidget):
     """A widget whose constructor takes its checked traits, by keyword.
 
     A subclass states them once, as class attributes. Its signature and the arguments in its docstring are made from
-    them, in the order in which they stand; ``alt`` comes last.
+    them, in the order in which they stand; ``controls`` and ``alt`` come last.
     """
+
+    controls = checked(
+        [],
+        _names,
+        'The settings whose controls stand beside the picture, by name, with ``"buttons"`` and ``"table"``; the '
+        "others wait under “More”. Empty for all.",
+        "list[str]",
+    )
 
     alt = words("")
     __signature__: ClassVar[inspect.Signature]
@@ -103,7 +121,8 @@ class Explorer(StaticWidget):
         super().__init_subclass__(**kwargs)
         bases = [vars(base) for base in reversed(cls.__mro__)]
         traits = {name: trait for base in bases for name, trait in base.items() if isinstance(trait, checked)}
-        traits["alt"] = traits.pop("alt")
+        for last in ("controls", "alt"):
+            traits[last] = traits.pop(last)
         cls.__signature__ = inspect.Signature([t.parameter(name) for name, t in traits.items()])
         if "module" in vars(cls) and cls.__doc__:
             lines = (

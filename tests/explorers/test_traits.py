@@ -18,9 +18,17 @@ from cfgtoy.explorers import (
     SamplingExplorer,
     TemperatureExplorer,
     TradeoffExplorer,
+    WeightExplorer,
 )
 
-ALL = [ForwardExplorer, FieldExplorer, SamplingExplorer, TemperatureExplorer, TradeoffExplorer]
+ALL = [
+    ForwardExplorer,
+    FieldExplorer,
+    SamplingExplorer,
+    TemperatureExplorer,
+    TradeoffExplorer,
+    WeightExplorer,
+]
 BAD: list[tuple[type, str, object]] = [
     (ForwardExplorer, "lam", 21.0),
     (ForwardExplorer, "schedule", "sigmoid"),
@@ -46,6 +54,8 @@ BAD: list[tuple[type, str, object]] = [
     (SamplingExplorer, "y", 7),
     (TemperatureExplorer, "temperature", 0.0),
     (TemperatureExplorer, "route", "both"),
+    (WeightExplorer, "controls", "w"),
+    (WeightExplorer, "controls", [1]),
     (TradeoffExplorer, "blur", -1.0),
     (TradeoffExplorer, "distance", "all"),
     (TradeoffExplorer, "mixture", 3),
@@ -162,7 +172,7 @@ def test_output_holds_a_fragment_and_no_address(kind: type) -> None:
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["image/png"]
     assert metadata["image/png"]["alt"]
-    fragment = re.sub(r'src="data:[^"]*"', "", data["text/html"])
+    fragment = re.sub(r'src="data:[^"]*"|"sheet":"[^"]*"', "", data["text/html"])  # less its pictures
     assert "http" not in fragment.replace("http://www.w3.org", "")
     assert len(fragment) < 130_000
 

@@ -55,7 +55,7 @@ class Explorer {
     if (!this.live) this.adopt(location.hash);
     this.draw = draw;
     this.buttons([["Reset", () => this.set(this.initial, true)],
-      this.live ? ["Copy as Python", () => this.copy(this.asPython())] : ["Copy link", () => this.copy(this.link())]], this.foot);
+      this.live ? ["Copy as Python", () => this.copy(this.asPython())] : ["Copy link", () => this.copy(this.link())]], this.more ?? this.foot);
     this.foot.append(this.message);
 
     for (const key of Object.keys(fields)) this.listen(model, `change:${key}`, () => this.busy || this.refresh());
@@ -114,6 +114,14 @@ class Explorer {
     if (this.draw) this.refresh();
     if (done) this.save();
     else this.saveSoon();
+  }
+
+  /** Change settings for the eye alone: nothing is kept, in the address or in Python. */
+  preview(patch) {
+    this.busy = true;
+    for (const [key, value] of Object.entries(patch)) this.model.set(key, value);
+    this.busy = false;
+    if (this.draw) this.refresh();
   }
 
   saveSoon() {
@@ -242,7 +250,7 @@ class Explorer {
    * A slider and a box for the exact number. get/set: how the setting maps to the slider, where it is no plain key;
    * when: the states in which it matters, and is shown.
    */
-  slider({ key, label, min, max, step, get = (s) => s[key], set = (x) => ({ [key]: x }), parent = this.panel, when = null }) {
+  slider({ key, label, min, max, step, get = (s) => s[key], set = (x) => ({ [key]: x }), parent = this.place(key), when = null }) {
     (this.labels ??= {})[key] = label;
     const id = `${this.id}-${key}`;
     const range = make("input", { type: "range", id, min, max, step, "data-lm-suppress-shortcuts": "true" });
@@ -264,7 +272,7 @@ class Explorer {
   }
 
   /** A drop-down. options: [[value, words]…], or a function of the state for those that depend on it. */
-  select({ key, label, options, parent = this.panel }) {
+  select({ key, label, options, parent = this.place(key) }) {
     (this.labels ??= {})[key] = label;
     const id = `${this.id}-${key}`, box = make("select", { id, "data-lm-suppress-shortcuts": "true" });
     let shown = "", values = [];
@@ -282,7 +290,7 @@ class Explorer {
   }
 
   /** Check boxes for a list of names. */
-  checks({ key, legend, options, parent = this.panel }) {
+  checks({ key, legend, options, parent = this.place(key) }) {
     const boxes = options.map(([value, words]) => {
       const box = make("input", { type: "checkbox", "data-lm-suppress-shortcuts": "true" });
       box.addEventListener("change", () => {
@@ -296,7 +304,21 @@ class Explorer {
     parent.append(make("fieldset", { className: "cx-checks" }, make("legend", { textContent: legend }), ...boxes));
   }
 
-  buttons(list, parent = this.panel) {
+  /** The place for what a reader needs later, folded; what is drawn there is drawn when it opens. */
+  fold() {
+    this.more = make("details", { className: "cx-more" }, make("summary", { textContent: "More" }));
+    this.more.addEventListener("toggle", () => this.refresh());
+    this.root.append(this.more);
+    return this.more;
+  }
+
+  /** Where a control goes: beside the picture, or under "More" if `controls` is a list that leaves it out. */
+  place(key) {
+    const wanted = this.model.get("controls") ?? [];
+    return !wanted.length || wanted.includes(key) ? this.panel : (this.more ?? this.fold());
+  }
+
+  buttons(list, parent = this.place("buttons")) {
     const made = list.map(([text, action]) => {
       const button = make("button", { type: "button", textContent: text });
       button.addEventListener("click", action);
@@ -307,7 +329,7 @@ class Explorer {
   }
 
   /** A table of figures. Returns fill([[cell, …], …]): rows under the header, the first cell a name. */
-  table(caption, header = null, parent = this.panel) {
+  table(caption, header = null, parent = this.place("table")) {
     const body = make("tbody"), cells = new Map();
     parent.append(make("table", { className: "cx-table" }, make("caption", { textContent: caption }),
       header && make("thead", {}, make("tr", {}, ...header.map((h) => make("th", { scope: "col", textContent: h })))), body));

@@ -1,0 +1,94 @@
+"""The weight: one slider over clouds, photographs, and the curve between two measures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import traitlets
+
+from .. import _files, artifacts
+from ..images import sheets
+from ._exact import JS, Sampled, guided
+from ._traits import integer, number, one_of, words
+
+__all__ = ["WeightExplorer"]
+
+SWEEP, SHEETS = "cifar10-sweep-cfg.json", "cifar10-sheets"
+PICK = {"airplane": 2, "automobile": 0, "bird": 1, "cat": 3, "dog": 2, "frog": 2}  # which of a class's noises
+NAMED = (0.0, 0.4, 1.0, 2.0, 4.0)  # weights written beside the curve
+TILE = 32
+
+
+class WeightExplorer(Sampled):
+    """What one weight does, three ways: samples of an exact mixture, photographs, and the trade-off's curve.
+
+    A page plays w from 0 to 8 and back, once, where the reader did not ask for less motion. The photographs and the
+    curve are those of ``data/``: 50,000 images of a CIFAR-10 network at each of 14 weights, up to w = 4.
+
+    ``samples`` (n, 2) and ``classes`` (n,) hold the points on screen; both can be observed.
+    """
+
+    module = JS / "weight.mjs"
+
+    w = number(8.0, doc="Guidance weight, 0 for plain conditional sampling.")
+    n = integer(1200, 10, 20000, "Particles, 10 … 20000.")
+    steps = integer(40, 2, 512, "T, 2 … 512 noise levels, evenly spaced in λ from −20 to 20.")
+    sampler = one_of("heun", ["ancestral", "ddim", "heun"], '``"ancestral"``, ``"ddim"`` or ``"heun"``.')
+    alt = words(
+        "Guided samples of three classes over the density they are said to reach, photographs at the same weight, and "
+        "the curve of Inception Score against Fréchet distance, with w under one slider."
+    )
+    about = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.about = {**photographs(), "curve": curve(), "named": list(NAMED)}
+
+    def _draw(self, axes: list[Any]) -> None:
+        x, classes = guided(self.mixture, self.w, steps=self.steps, method=self.sampler, v=self.v)
+        self._show(
+            axes[0],
+            x,
+            classes,
+            lambda z, c: self.mixture.tilted_log_prob(z, 20.0, c, self.w),
+            f"w = {self.w:g}",
+        )
+
+
+def curve() -> list[list[float]]:
+    """Rows [w, Inception Score, Fréchet distance] of the sweep on CIFAR-10, w rising."""
+    results = json.loads((_files.data_folder() / SWEEP).read_text(encoding="utf-8"))["results"]
+    names = ("w", "inception_score_cifar10_classifier", "frechet_cifar10_classifier")
+    return sorted([float(f"{row[name]:.4g}") for name in names] for row in results)
+
+
+def photographs() -> dict[str, Any]:
+    """A sheet of prepared photographs, a row for each weight from 0 on and a column for each of six noises.
+
+    Returns:
+        {"sheet": JPEG as base64, "drawn": the rows' weights, rising, "names": of the columns, "tile": pixels a side}.
+    """
+    Image, _, _ = sheets.pillow()
+    prepared = artifacts.load(SHEETS)
+    classes, each = prepared.meta["classes"], prepared.meta["each"]
+    rows = sorted(
+        (row["w"], row["row"]) for row in prepared.meta["rows"] if row["guidance"] == "cfg" and row["w"] >= 0
+    )
+    whole = Image.open(io.BytesIO(prepared.tensors["jpeg"].numpy().tobytes()))
+    picked = Image.new("RGB", (TILE * len(PICK), TILE * len(rows)))
+    for down, (_, row) in enumerate(rows):
+        for across, (name, noise) in enumerate(PICK.items()):
+            left = TILE * (each * classes.index(name) + noise)
+            tile = whole.crop((left, TILE * row, left + TILE, TILE * (row + 1)))
+            picked.paste(tile, (TILE * across, TILE * down))
+    buffer = io.BytesIO()
+    picked.save(buffer, "JPEG", quality=92, subsampling=0, optimize=True)
+    return {
+        "sheet": base64.b64encode(buffer.getvalue()).decode(),
+        "drawn": [w for w, _ in rows],
+        "names": list(PICK),
+        "tile": TILE,
+    }
