@@ -7,8 +7,35 @@ const observer = new ResizeObserver((entries) => entries.forEach(({ target }) =>
 const observe = (kind) => document.querySelectorAll(kind).forEach((block) => observer.observe(block));
 
 document.addEventListener("DOMContentLoaded", () => observe("pre"));
+// A formula wider than its column is set smaller, down to three quarters; what is wider still scrolls in its own box.
+const SMALLEST = 0.75;
+const fitFormula = (box) => {
+  box.style.fontSize = box.dataset.size ??= box.style.fontSize;
+  const share = box.clientWidth / box.scrollWidth;
+  if (box.clientWidth && share < 1) box.style.fontSize = `calc(${box.dataset.size || "100%"} * ${Math.max(0.985 * share, SMALLEST)})`;
+  fit(box);
+};
+const inLine = (box) => {
+  box.classList.remove("too-wide");
+  const room = box.parentElement.closest("p, li, td, dd, figcaption, div")?.clientWidth;
+  box.classList.toggle("too-wide", room > 0 && box.getBoundingClientRect().width > room);
+  fit(box);
+};
+const fitFormulas = () => {
+  document.querySelectorAll('mjx-container[display="true"]').forEach(fitFormula);
+  document.querySelectorAll('article mjx-container:not([display="true"])').forEach(inLine);
+};
+
 window.addEventListener("load", () => {
-  window.MathJax?.startup?.promise?.then(() => observe('mjx-container[display="true"]'));
+  window.MathJax?.startup?.promise?.then(() => {
+    fitFormulas();
+    let width = innerWidth;
+    window.addEventListener("resize", () => {
+      if (innerWidth !== width) fitFormulas();
+      width = innerWidth;
+    });
+    document.addEventListener("click", () => requestAnimationFrame(fitFormulas)); // a fold may have opened
+  });
 });
 
 // A table of the class "sortable": a click on a heading sorts by that column, a second one the other way round.

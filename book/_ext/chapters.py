@@ -35,8 +35,12 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One numbered chapter; ``needs`` holds the pages of the chapters that its line "You need" links."""
+    """One numbered chapter; ``needs`` holds the pages of the chapters that its line "You need" links.
 
+    ``number`` is its place in the table of contents; the number in a file's name is that of the first edition.
+    """
+
+    number: int
     page: str
     label: str
     title: str
@@ -44,11 +48,6 @@ class Chapter:
     seconds: float
     needs: tuple[str, ...] = ()
     exercises: tuple[Exercise, ...] = field(default=(), repr=False)
-
-    @property
-    def number(self) -> int:
-        """As the file's name begins."""
-        return int(Path(self.page).name.split("-")[0])
 
     @property
     def short(self) -> str:
@@ -88,7 +87,8 @@ def read(book: Path) -> list[Chapter]:
         labels |= dict.fromkeys(own, page)
         found.append(
             Chapter(
-                page, own[0], title(path), part_of[page], reading_seconds(mine), tuple(wanted), tuple(exercises(mine))
+                len(found) + 1, page, own[0], title(path), part_of[page], reading_seconds(mine), tuple(wanted),
+                tuple(exercises(mine)),
             )
         )  # fmt: skip
     return found

@@ -1,6 +1,7 @@
 """Every chapter as a notebook that runs alone: ``_downloads/notebooks/<chapter>.ipynb``, and all in one zip file.
 
 The cells and outputs are those of the chapter, its text is plain Markdown, and a first cell says what to install.
+Another zip file, for teachers, has them without the solutions and without the cells that check an answer and so know it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import cfgtoy
 
 FOLDER = "_downloads/notebooks"
 ARCHIVE = "_downloads/notebooks.zip"
+UNSOLVED = "_downloads/notebooks-without-solutions.zip"
+_CHECK = re.compile(r"(?m)^(?P<name>\w+) *= *Check\(|^Check\(")
 
 
 def convert(notebook: nbformat.NotebookNode, names: Names, page: str) -> nbformat.NotebookNode:
@@ -51,6 +54,32 @@ def convert(notebook: nbformat.NotebookNode, names: Names, page: str) -> nbforma
     result.metadata["cfgtoy"] = {"version": cfgtoy.__version__, "page": page}
     result.nbformat_minor = 5
     return result
+
+
+def unsolved(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy of a committed chapter without its solutions and the cells of its checks.
+
+    Raises:
+        ValueError: if a solution that starts in a cell of its own does not end.
+    """
+    copy, kept, inside, checks = nbformat.from_dict(notebook), [], False, set[str]()
+    for cell in copy.cells:
+        if "{solution-start}" in cell.source:
+            inside = True
+        elif "{solution-end}" in cell.source:
+            inside = False
+        elif not inside and cell.cell_type == "markdown":
+            cell.source = re.sub(r"(?ms)^(`{3,}|:{3,})\{solution\}.*?^\1\n?", "", cell.source).rstrip()
+            kept.append(cell)
+        elif not inside:
+            found = list(_CHECK.finditer(cell.source))
+            checks |= {match["name"] for match in found if match["name"]}
+            if not found and not any(re.search(rf"\b{name}\(", cell.source) for name in checks):
+                kept.append(cell)
+    if inside:
+        raise ValueError("notebook: got a solution without an end; each solution-start takes a solution-end")
+    copy.cells = kept
+    return copy
 
 
 def _ends_at_heading(cells: list[Any], made: list[Any], at: int) -> bool:
@@ -134,14 +163,23 @@ def write(app: Sphinx, exception: Exception | None) -> None:
     for old in folder.glob("*.ipynb"):
         if old.name not in names.files.values():
             old.unlink()
-    with zipfile.ZipFile(Path(app.outdir) / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        zipfile.ZipFile(Path(app.outdir) / ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(Path(app.outdir) / UNSOLVED, "w", zipfile.ZIP_DEFLATED) as teachers,
+    ):
         for page, name in names.files.items():
             notebook = nbformat.read(Path(app.srcdir) / f"{page}.ipynb", as_version=4)
             text = nbformat.writes(convert(notebook, names, page)) + "\n"
             (folder / name).write_text(text, encoding="utf-8")
-            entry = zipfile.ZipInfo(f"guidance-measured/{name}")
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
+            add(archive, name, text)
+            add(teachers, name, nbformat.writes(convert(unsolved(notebook), names, page)) + "\n")
+
+
+def add(archive: zipfile.ZipFile, name: str, text: str) -> None:
+    """One notebook, with no date, so that the archive is the same each time."""
+    entry = zipfile.ZipInfo(f"guidance-measured/{name}")
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
 
 
 def button(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:

@@ -26,7 +26,10 @@ def set_fields(app: Sphinx, doctree: nodes.document) -> None:
             if not explores(block):
                 continue
             number += 1
-            fold(parent, after[place + 1 :], f"guess-{number}")
+            rest = after[place + 1 :]
+            while rest and is_code(rest[0]):  # the code for the picture is no answer
+                rest = rest[1:]
+            fold(parent, rest, f"guess-{number}")
             parent.insert(parent.index(question) + 1, form(f"guess-{number}"))
             break
 
@@ -37,6 +40,10 @@ def asks(node: nodes.Node) -> bool:
         return False
     bold = [strong.astext().strip() for strong in node.findall(nodes.strong)]
     return any(text.endswith("?") or text == "Question." for text in bold)
+
+
+def is_code(block: nodes.Node) -> bool:
+    return isinstance(block, nodes.container) and block.get("nb_element") == "folded"
 
 
 def explores(block: nodes.Node) -> bool:

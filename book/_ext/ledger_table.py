@@ -7,11 +7,11 @@ from typing import Any
 
 from contents import notebooks
 from docutils import nodes
-from measurements import IMAGES, KINDS, Group, Row, differing, groups, hardest, rows
+from measurements import IMAGES, KINDS, Group, Row, differing, groups, hardest, quantities, rows
 from outputs import anchor
 from page_links import link, page_link
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 from tables import row, table
 
 
@@ -42,6 +42,7 @@ class Ledger(Collected):
             body = nodes.tbody()
             for claim, text in group.claims.items():
                 words = nodes.paragraph("", "", *self.parse_inline(text)[0])
+                words += nodes.inline(text=f" ({group.said[claim]})", classes=["told-by"])
                 if claim in differ:
                     refid = f"differs-{claim.lower()}"
                     words += nodes.Text(" ")
@@ -99,6 +100,26 @@ class Summary(Collected):
         return [total, table(heads, (24, 16, 16, 22, 22), body, "ledger-summary")]
 
 
+class Measured(SphinxRole):
+    """``{measured}`words <the quantity>```: a link with those words to the cell that measured it, anywhere in the book.
+
+    The quantity may be cut short, as long as no other one begins like that.
+    """
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        words, _, start = self.text.rstrip(">").rpartition(" <")
+        book = Path(self.env.srcdir)
+        for path in (book / "_toc.yml", *notebooks(book)):
+            self.env.note_dependency(str(path))
+        found = [(page, what) for page, what in quantities(book) if what.startswith(start)]
+        if not words or len(found) != 1:
+            problem = f"{{measured}}: {len(found)} quantities begin with {start!r}, takes one"
+            message = self.inliner.reporter.error(problem, line=self.lineno)
+            return [nodes.problematic(self.rawtext, self.rawtext)], [message]
+        [(page, what)] = found
+        return [link(page, words, anchor(what))], []
+
+
 class MeasuredIn(Collected):
     """``{measured-in} H9``: links to the cells that measure a claim."""
 
@@ -139,4 +160,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("ledger-differences", Differences)
     app.add_directive("ledger-summary", Summary)
     app.add_directive("measured-in", MeasuredIn)
+    app.add_role("measured", Measured())
     return {"parallel_read_safe": True}

@@ -46,17 +46,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """A letter's claims: id to text."""
+    """A letter's claims: id to text, and id to who said it."""
 
     letter: str
     title: str
     claims: dict[str, str]
+    said: dict[str, str]
 
 
 def groups(book: Path) -> list[Group]:
     """The claims of ``claims.yml``."""
     loaded = yaml.safe_load((book / "claims.yml").read_text(encoding="utf-8"))
-    return [Group(letter, group["title"], group["claims"]) for letter, group in loaded.items()]
+    found = []
+    for letter, group in loaded.items():
+        claims, by = group["claims"], group.get("by", {})
+        if unknown := set(by) - set(claims):
+            raise ValueError(
+                f"claims.yml: {letter} says by whom {', '.join(sorted(unknown))} is, and has no such claim"
+            )
+        said = {claim: by.get(claim, group.get("who", "")) for claim in claims}
+        found.append(Group(letter, group["title"], claims, said))
+    return found
 
 
 def rows(book: Path) -> list[Row]:
@@ -83,6 +93,17 @@ def rows(book: Path) -> list[Row]:
                 for m in measured
             ]
     return found
+
+
+def quantities(book: Path) -> list[tuple[str, str]]:
+    """Every measurement of the book, of a claim or not: its page, and the quantity in words."""
+    return [
+        (path.relative_to(book).with_suffix("").as_posix(), output["data"][MIME]["what"])
+        for path in notebooks(book)
+        for cell in cells(path)
+        for output in cell.get("outputs", [])
+        if MIME in output.get("data", {})
+    ]
 
 
 def measured_on(page: str, what: str) -> str:

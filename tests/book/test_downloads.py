@@ -135,6 +135,37 @@ def test_zip_holds_them_all(html: Path) -> None:
     }
 
 
+def test_teachers_copy_asks_and_does_not_answer(chapter: Path) -> None:
+    """Each exercise and its open answer stay; no solution, no check, and no other cell is lost."""
+    committed = nbformat.read(chapter, as_version=4)
+    made = downloads.unsolved(committed)
+    sources = ["\n".join(cell.source for cell in book.cells) for book in (committed, made)]
+    for pattern in (r"\{exercise", r"= \.\.\.", r"return \.\.\."):
+        assert len(re.findall(pattern, sources[0])) == len(re.findall(pattern, sources[1])), pattern
+    assert "{solution" not in sources[1]
+    assert not re.search(r"\bCheck\(|^check_\w+\(", sources[1], re.MULTILINE)
+    lost = [cell.source for cell in committed.cells if cell.id not in {kept.id for kept in made.cells}]
+    inside = False
+    for source in lost:
+        inside = (inside or "{solution-start}" in source) and "{solution-end}" not in source
+        assert inside or "{solution-end}" in source or re.search(r"Check\(|check", source), source
+    assert len(committed.cells) - len(made.cells) == len(lost)
+
+
+def test_a_solution_without_an_end_is_refused() -> None:
+    cells = [nbformat.v4.new_markdown_cell("```{solution-start} ex-a\n```"), nbformat.v4.new_code_cell("1")]
+    with pytest.raises(ValueError, match="without an end"):
+        downloads.unsolved(nbformat.v4.new_notebook(cells=cells))
+
+
+def test_teachers_zip_has_every_chapter(html: Path) -> None:
+    with zipfile.ZipFile(html / downloads.UNSOLVED) as archive:
+        names = [Path(name).name for name in archive.namelist()]
+        texts = [archive.read(name).decode() for name in archive.namelist()]
+    assert names == [path.name for path in chapter_paths()]
+    assert not [name for name, text in zip(names, texts, strict=True) if "### Solution" in text]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gallery.ipynb", "05-measuring.ipynb"])
 def test_it_runs_alone(html: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:

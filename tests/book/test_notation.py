@@ -1,4 +1,4 @@
-"""The notation table against the chapters on mixtures, and the bibliography against the whole book."""
+"""The notation table against the chapters on mixtures and on images, and the bibliography against the whole book."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.book.support import BOOK
+from tests.book.support import BOOK, tool
 
 GREEK = re.compile(
     "alpha|beta|gamma|[dD]elta|zeta|eta|theta|kappa|mu|nu|xi|pi|rho|[sS]igma|tau|phi|chi|psi|omega|ell|lambda|eps|nullc"
 )
 SAME = {"logsnr": "lambda"}  # macros that show another letter
 WORDS = re.compile(r"\\(?:text|mathrm|operatorname|begin|end|mathcal)\{[^}]*\}")
-CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")  # not the fences of algorithms and theorems
+CODE = re.compile(
+    r"(?<!`)`[^`\n]+`(?!`)|^```(?:console|python)$[\s\S]*?^```$", re.MULTILINE
+)  # not the fences of theorems
 MATH = re.compile(r"\$\$(.*?)\$\$|\$([^$]+?)\$", re.DOTALL)
 SYMBOL = re.compile(r"\\?([A-Za-z]+)(?:_\\lambda)?")
-CHAPTERS = sorted([*BOOK.glob("background/*.ipynb"), *BOOK.glob("guidance/*.ipynb")])
+CHAPTERS = sorted(
+    path for part in ("background", "guidance", "images") for path in BOOK.glob(f"{part}/*.ipynb")
+)
+NUMBERS = {BOOK / f"{chapter.page}.ipynb": chapter.number for chapter in tool("chapters").read(BOOK)}
 
 
 def letters(markdown: str) -> set[str]:
@@ -56,7 +61,7 @@ def test_a_letter_has_one_row() -> None:
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapter_uses_letters_as_the_table_says(path: Path) -> None:
-    number = int(path.stem[:2])
+    number = NUMBERS[path]
     known = {letter for letter, where in table() if not where or number in where}
     cells = nbformat.read(path, as_version=4).cells
     used = letters("\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
@@ -66,7 +71,7 @@ def test_chapter_uses_letters_as_the_table_says(path: Path) -> None:
 def test_a_row_of_single_chapters_is_used_there() -> None:
     for letter, where in table():
         for path in CHAPTERS:
-            if int(path.stem[:2]) in where:
+            if NUMBERS[path] in where:
                 cells = nbformat.read(path, as_version=4).cells
                 assert letter in letters("\n".join(c.source for c in cells if c.cell_type == "markdown"))
 
@@ -78,6 +83,7 @@ def test_a_row_of_single_chapters_is_used_there() -> None:
         ("$$\n\\tilde s = \\rho(x)\n$$", "s rho x"),
         ("```{prf:theorem} A\n$v_\\text{ODE}$\n```", "v"),
         ("`$T$` and {eq}`eq-s`", ""),
+        ("```console\n$ make book\n$ ls\n```", ""),
         ("$\\logsnr$, $\\E_q$", "lambda q"),
     ],
 )

@@ -43,7 +43,7 @@ class Explorer {
     this.message = make("p", { className: "cx-message", role: "status" });
     this.foot = make("div", { className: "cx-foot" });
     this.root = make("div", { className: "cfgtoy cx", role: "group", "aria-labelledby": `${this.id}-q`, id: this.id },
-      make("p", { className: "cx-question", id: `${this.id}-q`, textContent: question }),
+      make("p", { className: "cx-question", id: `${this.id}-q`, textContent: model.get("question") || question }),
       make("div", { className: "cx-body" }, this.stage, this.panel), this.foot);
     el.append(this.root);
   }
