@@ -1,7 +1,7 @@
 """Every chapter as a notebook that runs alone: ``_downloads/notebooks/<chapter>.ipynb``, and all in one zip file.
 
 The cells and outputs are those of the chapter, its text is plain Markdown, and a first cell says what to install.
-Another zip file, for teachers, has them without the solutions and without the cells that check an answer and so know it.
+Another zip file, for teachers, has them without solutions and without the cells that check an answer and so know it.
 """
 
 from __future__ import annotations

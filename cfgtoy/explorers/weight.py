@@ -18,14 +18,15 @@ __all__ = ["WeightExplorer"]
 
 SWEEP, SHEETS = "cifar10-sweep-cfg.json", "cifar10-sheets"
 PICK = {"airplane": 2, "automobile": 0, "bird": 1, "cat": 3, "dog": 2, "frog": 2}  # which of a class's noises
-NAMED = (0.0, 0.4, 1.0, 2.0, 4.0)  # weights written beside the curve
+NAMED = (0.0, 0.4, 2.0, 4.0)  # weights written beside the curve
 TILE = 32
 
 
 class WeightExplorer(Sampled):
     """What one weight does, three ways: samples of an exact mixture, photographs, and the trade-off's curve.
 
-    A page plays w from 0 to 8 and back, once, where the reader did not ask for less motion. The photographs and the
+    With w at 8, the top of its slider, a page plays it from 0 to 8 and back, once, where the reader did not ask for less
+    motion. The photographs and the
     curve are those of ``data/``: 50,000 images of a CIFAR-10 network at each of 14 weights, up to w = 4.
 
     ``samples`` (n, 2) and ``classes`` (n,) hold the points on screen; both can be observed.

@@ -33,12 +33,17 @@ ANSWERS = {
 CONF = f"""
 import sys
 sys.path.insert(0, {str(BOOK / "_ext")!r})
-extensions = ["myst_nb", "sphinx_exercise", "answers", "guesses"]
+extensions = ["myst_nb", "sphinx_exercise", "answers", "folds", "guesses"]
 html_static_path = [{str(BOOK / "_assets")!r}]
 html_css_files = ["book.css"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 nb_mime_priority_overrides = [("html", "text/html", 5)]
 """
+WIDGET = (
+    '<div class="cfgtoy-widget" id="a-widget"><div><label for="a-range">weight w</label>'
+    '<input type="range" id="a-range" min="0" max="3" style="width: 216px"></div></div>'
+    '<script type="application/json" id="a-widget-state">{"labels": ["-1", "0", "2", "8"]}</script>'
+)
 SOURCES = {
     "number": 'Check(73 / 2, rtol=0.02, hints=[(73, "half of it.")], hint="Count.", right="Well done.")',
     "pair": 'Check(numpy.array([1.0, -2.0]), hints=[((-2.0, 1.0), "swapped")], hint="Two of them.")',
@@ -53,9 +58,7 @@ def notebook() -> nbformat.NotebookNode:
     new = nbformat.v4
     cells = [
         new.new_markdown_cell("# Small\n\nFirst. **Where does it turn?**"),
-        new.new_code_cell(
-            "from IPython.display import HTML\nHTML('<div class=\"cfgtoy-widget\">here</div>')"
-        ),
+        new.new_code_cell(f"from IPython.display import HTML\nHTML('''{WIDGET}''')"),
         new.new_markdown_cell("(at-six)=\n\nAt six.\n\nAnd on."),
     ]
     for name, source in SOURCES.items():
@@ -184,6 +187,32 @@ def test_a_guess_unfolds_the_answer(page: Page, small: Path) -> None:
     expect(answer).to_be_hidden()
     page.get_by_role("button", name="Show me").press("Enter")
     expect(answer).to_be_visible()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("guess", "share"),
+    [
+        ("5", 2.5 / 3),
+        ("at about 1", 1.5 / 3),
+        ("−0.5", 0.5 / 3),
+        ("½", 1.25 / 3),
+        ("100", 1),
+        ("no idea", None),
+    ],
+)
+def test_a_guess_is_marked_on_the_slider(page: Page, small: Path, guess: str, share: float | None) -> None:
+    """Between the values that the slider runs over; beyond them at its end; words leave no mark."""
+    page.goto(small.as_uri())
+    form = page.locator("form[data-guess]")
+    form.get_by_label("Your guess").fill(guess)
+    form.get_by_label("Your guess").press("Enter")
+    mark = page.locator(".guess-mark")
+    assert mark.count() == (share is not None)
+    if share is not None:
+        at = mark.evaluate("m => parseFloat(m.style.left) - document.getElementById('a-range').offsetLeft")
+        assert at == pytest.approx(8 + share * 200, abs=1)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.browser

@@ -34,12 +34,12 @@ export default explorer({
     ui.root.classList.add("cx-weight");
     const bar = make("div", { className: "cx-run" });
     ui.root.querySelector(".cx-body").before(bar);
-    const first = !ui.live && !still() && !location.hash.startsWith("#weight?");
+    const first = !ui.live && !still() && ui.state.w === TOP && !location.hash.startsWith("#weight?");
     const go = (from) => {
       play.textContent = "Pause";
       ui.play(PLAY * (1 - from), (t) => {
         const share = (at = from + (1 - from) * t);
-        ui.preview({ w: TOP * (1 - Math.abs(1 - 2 * share)) ** 2 });
+        ui.preview({ w: Math.round(20 * TOP * (1 - Math.abs(1 - 2 * share)) ** 2) / 20 });
       }, () => { play.textContent = "Play"; if (at >= 1) at = 0; });
     };
     let at = 0; // of the way from w = 0 to 8 and back
