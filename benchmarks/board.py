@@ -1,4 +1,4 @@
-"""The board: every rule on the plane's problems, on rings in 64 and 512 dimensions and on digits, into data/compare.json.
+"""The board: every rule on the plane's problems, on long rings and on digits, into data/compare.json.
 
     python benchmarks/board.py
 

@@ -25,9 +25,10 @@ A weight may be one number, or a tensor (b,) with one weight a sample.
 :func:`frequency_decoupled`  w on what is fine, low · w on what is coarse     Sadat et al. 2025
 :func:`total`                away from ∅ and from a degraded copy             Ahn et al. 2024; Hong 2024
 :func:`recfg`                scale ε(z) to fit ε(z,c) over the data           Xia et al. 2024
+:func:`zero_init`            no motion, u = 0, at the noisiest levels         Fan et al. 2025
 ===========================  ====================================================================================
 
-:data:`RULES` names them all, and :func:`rule` makes a rule with its options that can be written down:
+:data:`RULES` names all that have a weight, and :func:`rule` makes a rule with its options that can be written down:
 
 >>> guided = rule("apg", eta=0.2)(denoiser, w=2.0)  # doctest: +SKIP
 """
@@ -46,6 +47,7 @@ from .projected import apg
 from .rectified import Ratios, recfg
 from .rescaling import rescale
 from .scheduled import weight_schedule
+from .still import zero_init
 from .table import PARTS, RULES, UNGUIDED_AT_ZERO, Rule, rule
 from .tangential import tcfg
 from .thresholding import dynamic_threshold
@@ -111,4 +113,5 @@ __all__ = [
     "unconditional",
     "w_from_scale",
     "weight_schedule",
+    "zero_init",
 ]

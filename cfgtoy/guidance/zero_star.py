@@ -17,7 +17,7 @@ def cfg_zero_star(denoiser: Denoiser, *, w: Weight) -> Denoiser:
 
     The scale s* = ⟨u_c, u_∅⟩ / ‖u_∅‖² is the least-squares fit of u_c by u_∅, so u_c − s* u_∅ is the part of
     u_c − u_∅ across u_∅: that is what is formed here, and nothing large cancels. The source's second part, no motion
-    in the first steps, is the sampler's to do, and is left out.
+    in the first steps, is :func:`~cfgtoy.guidance.zero_init`, around this or any other rule.
 
     Args:
         denoiser: answers for a class and for NULL.

@@ -320,6 +320,10 @@ def test_rules_that_a_guider_cannot_serve():
         Guider(guidance.rule("interval", lo=-3.0, hi=3.0), W)
     with pytest.raises(ValueError, match=r"^rule: got 'cfg'"):
         Guider("cfg", W)
+    inside = guidance.rule("rescale", of=guidance.rule("apg", momentum=-0.5))
+    for remembers in ("adaptive", guidance.rule("apg", momentum=-0.5), inside):
+        with pytest.raises(ValueError, match=r"^rule: got '\w+' with a memory"):
+            Guider(remembers, W)
     with pytest.raises(ValueError, match=r"^w: got nan"):
         Guider("apg", float("nan"))
     with pytest.raises(ValueError, match=r"^scheduler: got EDMEulerScheduler"):

@@ -100,6 +100,88 @@ def test_apg(eta, threshold):
     assert (eta == 1.0 and threshold == math.inf) or (by_output - projected).norm() > 0.01 * projected.norm()
 
 
+def test_apgs_momentum():
+    """Theirs sums what it is handed over its steps; handed x̂, that is the paper's."""
+    from diffusers.guiders import adaptive_projected_guidance as buffers
+
+    options = {"eta": 0.3, "adaptive_projected_guidance_rescale": 2.5, "guidance_scale": W}
+    guider = guiders.AdaptiveProjectedGuidance(
+        adaptive_projected_guidance_momentum=-0.5, use_original_formulation=True, **options
+    )
+    guider.momentum_buffer = buffers.MomentumBuffer(-0.5)
+    images = Images("x")
+    denoiser = guidance.apg(images, w=W, eta=0.3, threshold=2.5, momentum=-0.5)
+    for step, lam in enumerate([-4.0, -1.0, 0.5, 2.0]):
+        images.cond, images.uncond = torch.randn(2, *images.z.shape, dtype=F64)
+        guider.set_state(step=step, num_inference_steps=10, timestep=torch.tensor(0))
+        want = guider.forward(images.cond, images.uncond).pred
+        got = denoiser(images.z, torch.tensor(lam, dtype=F64), torch.zeros(5, dtype=torch.int64)).estimate
+        torch.testing.assert_close(got, want)
+
+
+def along_axis(matrix: Tensor, image: Tensor) -> Tensor:
+    """One matrix along both axes of images, (b, c, n, n)."""
+    return matrix @ image @ matrix.mT
+
+
+def pyramid_parts(n: int) -> tuple[Tensor, Tensor]:
+    """Halving and doubling of n pixels in a row, written out: a binomial blur, mirrored, and linear interpolation."""
+
+    def blur(n: int) -> Tensor:
+        made = torch.zeros(n, n, dtype=F64)
+        for i in range(n):
+            for k, tap in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True):
+                at = abs(i + k)
+                made[i, at if at < n else 2 * n - 2 - at] += tap / 16
+        return made
+
+    halve, grow = torch.zeros(n // 2, n, dtype=F64), torch.zeros(n, n // 2, dtype=F64)
+    for i in range(n // 2):
+        halve[i, 2 * i] = halve[i, 2 * i + 1] = 0.5
+        for j, other in ((2 * i, i - 1), (2 * i + 1, i + 1)):
+            grow[j, i] += 0.75
+            grow[j, min(max(other, 0), n // 2 - 1)] += 0.25
+    return halve @ blur(n), blur(n) @ grow
+
+
+def test_frequency_decoupled(monkeypatch):
+    """Theirs takes its pyramid from kornia, which is no dependency here: a written-out one stands in for it."""
+    from diffusers.guiders import frequency_decoupled_guidance as theirs_in
+
+    images = Images("v")
+    images.z, images.cond, images.uncond = torch.randn(3, 5, 3, 8, 8, dtype=F64)
+    down, up = pyramid_parts(8)
+
+    def pyramid(image: Tensor, levels: int) -> list[Tensor]:
+        assert levels == 2
+        small = along_axis(down, image)
+        return [image - along_axis(up, small), small]
+
+    monkeypatch.setattr(theirs_in, "_CAN_USE_KORNIA", True)
+    monkeypatch.setattr(theirs_in, "build_laplacian_pyramid_func", pyramid)
+    monkeypatch.setattr(theirs_in, "upsample_and_blur_func", lambda image: along_axis(up, image))
+    want = theirs(
+        "FrequencyDecoupledGuidance", images.cond, images.uncond, guidance_scales=[1 + W, 1 + 0.4 * W]
+    )
+    torch.testing.assert_close(images.guided("frequency-decoupled", low=0.4).estimate, want)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_zero_init(steps):
+    """Theirs returns zero for the velocity in its first steps, and fits afterwards."""
+    images = Images("flow", torch.float32)
+    guider = guiders.ClassifierFreeZeroStarGuidance(guidance_scale=1 + W, zero_init_steps=steps)
+    grid = torch.linspace(-6, 6, 6)
+    rule = guidance.cfg_zero_star(images, w=W)
+    for step, lam in enumerate(grid):
+        guider.set_state(step=step, num_inference_steps=6, timestep=torch.tensor(0))
+        want = guider.forward(images.cond, images.uncond).pred
+        got = guidance.zero_init(rule, until=grid[steps - 1].item())(
+            images.z, lam, torch.zeros(5, dtype=torch.int64)
+        )
+        torch.testing.assert_close(got.flow, want)
+
+
 def test_cfg_zero_star():
     """Theirs fits on whatever the network puts out, so it follows the paper where that is the flow velocity."""
     images = Images("flow", torch.float32)

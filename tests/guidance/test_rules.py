@@ -358,6 +358,78 @@ def test_apg(mixture, z, y, lam):
         torch.testing.assert_close(got[i], cond.x[i] + 2 * ((delta - along) + 0.3 * along))
 
 
+@pytest.mark.parametrize("method", ["ddim", "heun"])
+def test_apgs_momentum_sums_over_levels(mixture, z, y, method):
+    """Against a loop that keeps every Δ and sums them anew; a level that Heun asks at twice counts once."""
+    grid, beta, made = torch.linspace(-3, 5, 6, dtype=F64), -0.4, {}
+
+    def slow(z, lam, y):
+        cond, uncond = rows(mixture, z, y, lam.item())
+        made[lam.item()] = cond.x - uncond.x
+        levels = [at for at in made if at <= lam.item()]
+        total = sum(beta ** (len(levels) - 1 - i) * made[at] for i, at in enumerate(levels))
+        unit = cond.x / cond.x.norm(dim=1, keepdim=True)
+        along = (total * unit).sum(1, keepdim=True) * unit
+        return Prediction.from_x(z, lam, cond.x + 2.0 * (total - along) + 2.0 * 0.3 * along)
+
+    want = samplers.sample(slow, y, shape=z.shape, z=z, grid=grid, method=method)
+    denoiser = guidance.apg(mixture, w=2.0, eta=0.3, momentum=beta)
+    for _ in range(2):  # a second batch starts afresh
+        got = samplers.sample(denoiser, y, shape=z.shape, z=z, grid=grid, method=method)
+        torch.testing.assert_close(got, want)
+    plain = samplers.sample(
+        guidance.apg(mixture, w=2.0, eta=0.3), y, shape=z.shape, z=z, grid=grid, method=method
+    )
+    assert (got - plain).abs().max() > 0.01
+    still = samplers.sample(
+        guidance.apg(mixture, w=0.0, momentum=beta), y, shape=z.shape, z=z, grid=grid, method=method
+    )
+    torch.testing.assert_close(
+        still, samplers.sample(mixture, y, shape=z.shape, z=z, grid=grid, method=method)
+    )
+
+
+@pytest.mark.parametrize("momentum", [1.0, -1.5, math.nan])
+def test_a_momentum_that_does_not_fade_is_refused(mixture, momentum):
+    with pytest.raises(ValueError, match=r"^momentum: got "):
+        guidance.apg(mixture, w=1.0, momentum=momentum)
+
+
+def test_zero_init_stands_still_in_the_first_steps(mixture, z, y):
+    """Against Euler steps in t from the first level that moves, with the velocities written out."""
+    t = torch.linspace(0.95, 0.02, 12, dtype=F64)
+    grid = logsnr.from_flow_time(t)
+    guided = guidance.classifier_free(mixture, w=1.5)
+    for k in (0, 1, 3):
+        until = grid[k - 1].item() if k else -math.inf
+        denoiser = guidance.zero_init(guided, until=until)
+        got = samplers.sample(denoiser, y, shape=z.shape, z=z, grid=grid, method="ddim")
+        at = logsnr.to_flow(z, grid[0])  # z_t
+        for i in range(k, len(t)):
+            lam = grid[i]
+            u = guided(logsnr.from_flow(at, lam), lam, y).flow
+            at = at + ((t[i + 1] if i + 1 < len(t) else 0) - t[i]) * u
+        torch.testing.assert_close(got, at)
+
+
+def test_zero_init_sample_by_sample(mixture, z, y):
+    lam = torch.linspace(-4, 4, len(z), dtype=F64)
+    got = guidance.zero_init(mixture, until=0.0)(z, lam, y).flow
+    assert (got[lam <= 0] == 0).all()
+    torch.testing.assert_close(got[lam > 0], mixture(z, lam, y).flow[lam > 0])
+    asked = []
+
+    def noted(z, lam, y):
+        asked.append(lam)
+        return mixture(z, lam, y)
+
+    guidance.zero_init(noted, until=0.0)(z, torch.tensor(-1.0, dtype=F64), y)
+    assert not asked
+    for until in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"^until: got "):
+            guidance.zero_init(mixture, until=until)
+
+
 @pytest.mark.parametrize("lam", RULE_LEVELS)
 def test_power_law(mixture, z, y, lam):
     cond, uncond = rows(mixture, z, y, lam)

@@ -158,7 +158,7 @@ def test_parts_reach_the_rule_inside(mixture):
 
 def test_parameters_are_the_functions_own():
     listed = {p.name: (p.annotation, p.default) for p in Rule.parameters("apg")}
-    assert listed == {"eta": (float, 0.0), "threshold": (float, math.inf)}
+    assert listed == {"eta": (float, 0.0), "threshold": (float, math.inf), "momentum": (float, 0.0)}
     assert Rule.parts("classifier") == ["classifier"]
     assert [p.name for p in Rule.parameters("classifier")] == ["unconditional"]
 

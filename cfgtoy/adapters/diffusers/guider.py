@@ -44,7 +44,7 @@ class Guider(BaseGuidance):
     Args:
         rule: a name, a :class:`~cfgtoy.guidance.Rule`, or one as JSON. Not ``auto``, ``total`` and
             ``classifier``, which ask another model, nor ``recfg``, which asks data, nor
-            ``adaptive``, which would have to remember.
+            ``adaptive`` and momentum in ``apg``, which would have to remember.
         w: guidance weight; 0 no guidance, −1 the negative prompt alone.
         scheduler: the pipeline's. With it the rule sees x̂, ε̂ and λ, as everywhere in this package. Without, it works
             on the numbers that the model puts out, as diffusers' own guiders do: for ``classifier-free`` and
@@ -81,9 +81,9 @@ class Guider(BaseGuidance):
                 raise ValueError(
                     f"rule: got {name!r}, takes a rule of the two answers a guider has; this one asks a model"
                 )
-        if "adaptive" in names:
+        if "adaptive" in names or _remembers(self.rule):
             raise ValueError(
-                "rule: got 'adaptive', takes a rule without memory: a guider is handed both answers at every step"
+                f"rule: got {self.rule.name!r} with a memory, takes one without: a guider makes it anew at every step"
             )
         if scheduler is None and names & _BY_LEVEL:
             raise ValueError(
@@ -185,6 +185,11 @@ class Guider(BaseGuidance):
 def _names(rule: guidance.Rule) -> set[str]:
     """The rule's name and that of the rule it wraps, if it does."""
     return {rule.name} | (_names(rule.of) if rule.of else set())
+
+
+def _remembers(rule: guidance.Rule) -> bool:
+    """Whether APG's momentum is asked for, by the rule or the one that it wraps."""
+    return bool(rule.options.get("momentum")) or (rule.of is not None and _remembers(rule.of))
 
 
 def _probe(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
