@@ -391,6 +391,49 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "problems: got 'nowhere'" in capsys.readouterr().err
 
 
+def test_other_seeds_agree_within_the_spread_that_is_shown() -> None:
+    """Two machines round differently and, at worst, draw other noise: three seeds beside three others."""
+    asked = (
+        ["classifier-free", "rescale(on=x)", "interval(lo=-3, hi=3)"],
+        ["three-gaussians", "overlapping"],
+        [0.0, 1.0],
+    )
+    first, other = (
+        compare.summary(compare.run(*asked, seeds=seeds, n=500, steps=16)) for seeds in ((0, 1, 2), (3, 4, 5))
+    )
+    names = ("kl_class", "outside", "class_probability", "covariance_ratio", "precision", "recall")
+    apart = []
+    for a, b in zip(first, other, strict=True):
+        assert (a.rule, a.problem, a.w) == (b.rule, b.problem, b.w)
+        for name in names:
+            spread = math.hypot(a.spread[name], b.spread[name])
+            apart.append(abs(a.mean[name] - b.mean[name]) / max(spread, 1e-3))
+    assert max(apart) > 0  # other seeds are other figures
+    # Three seeds know their spread to a factor of two or so: most agree within it, all within some of it.
+    assert sum(gap <= 1 for gap in apart) >= 0.75 * len(apart)
+    assert max(apart) < 10
+
+
+def test_cifar10_asks_for_a_gpu_and_is_measured_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny, on the CPU, beside images of noise in place of the downloaded ones."""
+    from cfgtoy.compare import problems
+    from cfgtoy.datasets.images import ImageData
+
+    monkeypatch.setattr(problems, "pick_device", lambda _: torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"^problems: got 'cifar10' without a GPU"):
+        compare.problem("cifar10")
+    images = torch.randint(0, 256, (60, 3, 32, 32), generator=seeded(), dtype=torch.uint8)
+    made = ImageData(images, torch.arange(60) % 10, tuple(map(str, range(10))))
+    monkeypatch.setattr(problems, "load_images", lambda *_: made)
+    tiny = problems._images("cifar10", bad=None, device="cpu", n=100, steps=2)
+    (record,) = compare.run(["frequency-decoupled"], [tiny], [1.0], seeds=[0])
+    found = record["measures"]
+    assert found["evaluations"] == 4
+    assert 0 <= found["class_probability"] <= 1
+    assert found["frechet"] > 0
+    assert "kl_class" not in found
+
+
 @pytest.mark.slow
 def test_digits() -> None:
     (record,) = compare.run(["classifier-free"], ["digits"], [1.0], seeds=[0], n=100, steps=8)
