@@ -8,6 +8,7 @@ with needs("explorers"):
     from .digits import DigitsExplorer
     from .field import FieldExplorer
     from .forward import ForwardExplorer
+    from .photos import PhotosExplorer
     from .sampling import SamplingExplorer
     from .temperature import TemperatureExplorer
     from .tradeoff import TradeoffExplorer
@@ -18,6 +19,7 @@ __all__ = [
     "FieldExplorer",
     "ForwardExplorer",
     "Frames",
+    "PhotosExplorer",
     "SamplingExplorer",
     "StaticWidget",
     "TemperatureExplorer",

@@ -16,14 +16,14 @@ from torch import Tensor
 from .. import artifacts, guidance, samplers, schedules
 from ..datasets.images import to_uint8
 from ..images.sheets import sheet
-from . import _noise, _weights
+from . import _noise, _students, _weights
 from ._exact import JS, integer_class
 from ._traits import Explorer, checked, integer, number, one_of, words
 
 __all__ = ["DigitsExplorer"]
 
 RULES = ("classifier-free", "classifier")
-NETWORK, CLASSIFIER = "digits", "digits-noisy-classifier"
+NETWORK, CLASSIFIER, STUDENT = "digits", "digits-noisy-classifier", "digits-student"
 LO, HI = -9.0, 10.0
 
 
@@ -35,13 +35,13 @@ def _check_digit(name: str, value: Any) -> int | None:
 
 
 class DigitsExplorer(Explorer):
-    """Ten digits, one a class, from one noise, drawn by the shipped U-Net while the reader sets w.
+    """Ten digits, one a class, from one noise, drawn by the shipped U-Net or its student while the reader sets w.
 
     In a page the weights of ``data/`` lie beside it and run in the browser; in JupyterLab the browser gets them from
     the kernel, or the kernel draws with PyTorch.
 
     ``images`` (10, 1, 8, 8), float32, in [−1, 1] or a little beyond, holds the digits on screen, with ``"both"`` those
-    of the classifier-free rule; None before a browser showed them. It can be observed.
+    of the first row; None before a browser showed them. It can be observed.
     """
 
     module = JS / "digits.mjs"
@@ -55,6 +55,11 @@ class DigitsExplorer(Explorer):
         "classifier-free",
         [*RULES, "both"],
         '``"classifier-free"``, ``"classifier"`` (the shipped classifier of noisy digits) or ``"both"``.',
+    )
+    network = one_of(
+        "teacher",
+        ["teacher", "student", "both"],
+        '``"teacher"``, ``"student"`` (four levels, one evaluation each, w up to 4) or ``"both"``.',
     )
     pick = checked(None, _check_digit, "The digit whose path is shown, 0 … 9, or None.", "int | None")
     backend = one_of(
@@ -72,10 +77,12 @@ class DigitsExplorer(Explorer):
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
+        student = _students.about(STUDENT)
         self.about = {
             "network": NETWORK,
             "classifier": CLASSIFIER,
-            "networks": {name: _weights.entry(name) for name in (NETWORK, CLASSIFIER)},
+            "student": {"name": STUDENT, "grid": student["grid"], "w_max": student["w_max"]},
+            "networks": {name: _weights.entry(name) for name in (NETWORK, CLASSIFIER, STUDENT)},
             "shape": list(self._denoiser.shape),
             "classes": list(self._denoiser.classes),
             "lo": LO,
@@ -95,7 +102,7 @@ class DigitsExplorer(Explorer):
     @cached_property
     def _start(self) -> Tensor:
         """The digits at the settings that the widget was made with, (10, 1, 8, 8): what a page shows at first."""
-        rule = RULES[0] if self.rule == "both" else self.rule
+        rule = "student" if self.network == "student" else RULES[0] if self.rule == "both" else self.rule
         *_, (_, x, _) = self.path(w=self.w, steps=self.steps, sampler=self.sampler, seed=self.seed, rule=rule)
         return x
 
@@ -105,10 +112,15 @@ class DigitsExplorer(Explorer):
     ) -> Iterator[tuple[float, Tensor, Tensor]]:
         """What the network says on the way from the page's noise to digits.
 
+        Under the rule ``"student"`` that is the student, on its own levels, by DDIM.
+
         Yields:
             At each level: λ, the guided estimates x̂ (10, 1, 8, 8), and for each digit the root mean square of what
             guidance added to ε̂, (10,). The last estimates are the samples.
         """
+        if rule == "student":
+            yield from self._learned(w, seed)
+            return
         denoiser, n = self._denoiser, len(self._denoiser.classes)
         y = torch.arange(n)
         z = _noise.normal(math.prod(denoiser.shape), seed).reshape(1, *denoiser.shape).expand(n, -1, -1, -1)
@@ -119,8 +131,15 @@ class DigitsExplorer(Explorer):
                 push = state.prediction.eps - denoiser(state.z, state.logsnr, y).eps
                 yield state.logsnr.item(), state.prediction.x, push.square().mean((1, 2, 3)).sqrt()
 
+    def _learned(self, w: float, seed: int) -> Iterator[tuple[float, Tensor, Tensor]]:
+        n = len(self._denoiser.classes)
+        how: dict[str, Any] = {"w": w, "y": range(n), "seeds": [seed] * n}
+        pushes = _students.push(STUDENT, **how)
+        for (lam, _, x), push in zip(_students.path(STUDENT, **how), pushes, strict=True):
+            yield lam, x, push
+
     def attributes(self) -> dict[str, str]:
-        return {"data-network": NETWORK, "data-weights": f"{NETWORK} {CLASSIFIER}"}
+        return {"data-network": NETWORK, "data-weights": f"{NETWORK} {CLASSIFIER} {STUDENT}"}
 
     def still(self) -> tuple[bytes, int]:
         """The digits as the widget starts, for viewers that run no script."""
@@ -133,8 +152,9 @@ class DigitsExplorer(Explorer):
         answer: dict[str, Any] = {"id": question.get("id")}
         try:
             if "weights" in question:
-                if question["weights"] not in (NETWORK, CLASSIFIER):
-                    raise ValueError(f"weights: got {question['weights']!r}, takes {NETWORK} or {CLASSIFIER}")
+                if question["weights"] not in (NETWORK, CLASSIFIER, STUDENT):
+                    takes = f"{NETWORK}, {CLASSIFIER} or {STUDENT}"
+                    raise ValueError(f"weights: got {question['weights']!r}, takes {takes}")
                 buffer = _weights.read(question["weights"])
             else:
                 path = self.path(**question["draw"])

@@ -167,6 +167,32 @@ def test_path_of_a_digit(open_page: Open, explorer: DigitsExplorer) -> None:
 
 
 @browsing
+def test_student_alone_and_beside_its_teacher(open_page: Open, explorer: DigitsExplorer) -> None:
+    page = open_page(DigitsExplorer(w=2.0, network="student"))
+    student = functools.partial(truth, explorer, rule="student")
+    assert np.abs(pictures(page) - student(w=2.0)).mean() < 1
+    assert row(page, "looks") == "4"
+    assert page.get_by_label("sampler").is_hidden()
+    page.get_by_label("network").select_option(label="side by side")
+    both = np.concatenate([truth(explorer, w=2.0), student(w=2.0)])
+    assert np.abs(pictures(page) - both).mean() < 1
+    page.get_by_role("button", name="6: show its path").last.click()
+    page.locator(DONE).wait_for()
+    strips = page.locator(".cx-strip")
+    assert [strip.locator("canvas").count() for strip in strips.all()] == [10, 4]
+    words = page.locator(".cx-path .cx-plot canvas").get_attribute("aria-label")
+    most = max(
+        push[6].item()
+        for _, _, push in explorer.path(w=2.0, steps=20, sampler="ddim", seed=0, rule="student")
+    )
+    assert float(re.search(r"the student, at most ([\d.]+\d)", words)[1]) == pytest.approx(most, abs=0.01)  # type: ignore[index]
+    fill(page, W, "6")
+    both = np.concatenate([truth(explorer, w=6.0), student(w=4.0)])
+    assert np.abs(pictures(page) - both).mean() < 1
+    assert "learned w from 0 to 4" in status(page)
+
+
+@browsing
 def test_link_carries_the_setting(open_page: Open, explorer: DigitsExplorer) -> None:
     page = open_page(DigitsExplorer())
     fill(page, W, "2.5")
@@ -389,7 +415,7 @@ def test_a_fragment_with_no_weights_beside_it(browser: Any, tmp_path: Path) -> N
     ("name", "value"),
     [
         ("w", float("nan")), ("steps", 1), ("steps", 65), ("sampler", "ancestral"), ("seed", -1),
-        ("rule", "apg"), ("pick", -1), ("pick", 10), ("backend", "gpu"),
+        ("rule", "apg"), ("network", "pupil"), ("pick", -1), ("pick", 10), ("backend", "gpu"),
     ],
 )  # fmt: skip
 def test_bad_values_are_named(name: str, value: object) -> None:
@@ -420,12 +446,12 @@ def test_output_holds_no_weights_and_no_address(explorer: DigitsExplorer) -> Non
 def test_scripts_are_the_shipped_files(tmp_path: Path) -> None:
     """What a page loads decodes to the file in data/, bit by bit; a manifest says so; the page learns the address."""
     page = _weights.place(
-        '<div data-weights="digits digits-noisy-classifier"></div>', tmp_path / "n", "../n/"
+        '<div data-weights="digits digits-noisy-classifier digits-student"></div>', tmp_path / "n", "../n/"
     )
     assert page == '<div data-weights="../n/"></div>'
     shipped = artifacts.manifest()
     listed = json.loads((tmp_path / "n" / "manifest.json").read_text())
-    assert set(listed) == {"digits", "digits-noisy-classifier"}
+    assert set(listed) == {"digits", "digits-noisy-classifier", "digits-student"}
     for name, about in listed.items():
         text = (tmp_path / "n" / about["file"]).read_text()
         raw = base64.b64decode(text.split('"')[-2])

@@ -16,11 +16,18 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cfgtoy import artifacts, guidance, samplers, schedules
-from cfgtoy.explorers import _noise, _weights
+from cfgtoy.explorers import _noise, _students, _weights
 from cfgtoy.nets.unet import Attention, Block, Conditioning, NoisyClassifier, UNet, double, rms_norm
 
 pytestmark = pytest.mark.browser
 LIMIT = 1e-4  # relative; issue and page promise 1e-3
+STUDENT = pytest.param(
+    "cifar10-student",
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif("cifar10-student" not in artifacts.manifest(), reason="its weights are not here"),
+    ],
+)
 FAST = pytest.mark.parametrize("fast", [True, False], ids=["wasm", "js"])
 
 # What the scripts below share: a tensor from (b, c, h, w) numbers and back, and a layer's weights.
@@ -225,7 +232,7 @@ LAYER = {
     Block: """
         const block = new m.unet.Block(memory, weights, d.head);
         return leave(block.run(enter(memory, d.x), enter(memory, d.c)), d.out);""",
-    Conditioning: "return leave(new m.unet.Conditioning(memory, weights, 10).run(4, d.lam, d.y), d.out);",
+    Conditioning: "return leave(new m.unet.Conditioning(memory, weights, 10).run(d.y.length, d.lam, d.y, d.w), d.out);",
 }
 
 
@@ -236,24 +243,26 @@ def as_image(x: Tensor) -> Tensor:
     return x.reshape(*x.shape, *[1] * (4 - x.ndim))
 
 
-@pytest.mark.parametrize("name", ["digits", "digits-noisy-classifier"])
+@pytest.mark.parametrize("name", ["digits", "digits-noisy-classifier", "digits-student", STUDENT])
 def test_every_layer_of_the_shipped_networks(core: Any, name: str) -> None:
-    role = "noisy_classifier" if name.endswith("classifier") else "denoiser"
-    net, _ = artifacts.load_net(name, role)  # type: ignore[arg-type]
-    z, lam, y = randn(4, 1, 8, 8), torch.full((4,), 0.7), torch.tensor([3, -1, 9, 0])
+    net, artifact = artifacts.load_net(name, ("denoiser", "noisy_classifier", "student"))
+    b = 4 if artifact.meta["image"] == [1, 8, 8] else 1
+    y = torch.tensor([3, -1, 9, 0])[:b]
+    inputs = (randn(b, *artifact.meta["image"]), torch.full((b,), 0.7), y, torch.full((b,), 1.5))
+    takes = {"denoiser": 3, "noisy_classifier": 2, "student": 4}[artifact.meta["role"]]
     core.run(
         "globalThis.shipped = m.weights.readSafetensors(m.weights.fromBase64(d.file)).tensors;",
         file=_file(name),
     )
     seen = set()
-    for layer, module, args, out in calls(net, *(z, lam, y)[: 3 if role == "denoiser" else 2]):
+    for layer, module, args, out in calls(net, *inputs[:takes]):
         if type(module) not in LAYER:
             continue
         seen.add(layer)
         truth = as_image(out).contiguous()
         data: dict[str, Any] = {"prefix": f"{layer}.", "head": net.args["head"], "out": truth.shape[1]}  # type: ignore[index]
         if isinstance(module, Conditioning):
-            data |= {"lam": 0.7, "y": y.tolist()}
+            data |= {"lam": 0.7, "y": y.tolist(), "w": 1.5}
         else:
             data["x"] = plain(as_image(args[0]))
             if isinstance(module, Block):
@@ -417,6 +426,40 @@ def test_samples_from_the_same_noise(core: Any, sampler: str, rule: str, w: floa
     for (_, ours), truth in zip(js, pushes, strict=False):
         size = truth.square().mean((1, 2, 3)).sqrt()
         torch.testing.assert_close(torch.tensor(ours, dtype=torch.float32), size, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["digits-student", STUDENT])
+@pytest.mark.parametrize("w", [0.0, 3.0])
+def test_samples_of_a_student(core: Any, name: str, w: float) -> None:
+    """Four steps, each picture by itself and all at once: a mean absolute difference far below 2/255; and its push."""
+    about, y, seeds = _students.about(name), [1, 8, 3], [4, 5, 4]
+    js = core.run(
+        """const denoiser = m.guided.network(m.weights.fromBase64(d.file)), size = d.shape.reduce((a, b) => a * b);
+           const begin = (y, seeds) => {
+             const z = new Float32Array(y.length * size);
+             seeds.forEach((seed, i) => m.random.fillNormal(z.subarray(i * size, (i + 1) * size), seed));
+             const predict = m.guided.guided({ denoiser, w: d.w, y, compare: true });
+             return m.samplers.states(predict, z, d.grid, "ddim");
+           };
+           return (async () => {
+             const all = [], apart = [];
+             for await (const { x, push } of begin(d.y, d.seeds)) all.push([[...x], [...push]]);
+             for await (const { x } of begin([d.y[1]], [d.seeds[1]])) apart.push([...x]);
+             return [all, apart];
+           })();""",
+        file=_file(name), shape=about["shape"], grid=about["grid"], w=w, y=y, seeds=seeds,
+    )  # fmt: skip
+    path = list(_students.path(name, w=w, y=y, seeds=seeds))
+    pushes = _students.push(name, w=w, y=y, seeds=seeds)
+    assert len(path) == 4
+    for step, (_, _, x) in enumerate(path):
+        ours, alone = (
+            torch.tensor(numbers).reshape(-1, *x.shape[1:]) for numbers in (js[0][step][0], js[1][step])
+        )
+        assert (ours - x).abs().mean() / 2 <= 2 / 255 / 20
+        assert (alone[0] - x[1]).abs().mean() / 2 <= 2 / 255 / 20
+        torch.testing.assert_close(torch.tensor(js[0][step][1]), pushes[step], rtol=1e-2, atol=1e-3)
+    assert all((push > 0).all() == (w > 0) for push in pushes)
 
 
 # -- last, as it leaves the page -----------------------------------------------------------------------------

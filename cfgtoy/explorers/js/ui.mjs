@@ -271,8 +271,13 @@ class Explorer {
     if (when) this.controls.push((state) => (when(state) ? gap.replaceWith(row) : row.replaceWith(gap)));
   }
 
+<<<<<<< HEAD
   /** A drop-down. options: [[value, words]…], or a function of the state for those that depend on it. */
   select({ key, label, options, parent = this.place(key) }) {
+=======
+  /** A drop-down. options: [[value, words]…], or a function of the state for those that depend on it; when: as above. */
+  select({ key, label, options, parent = this.panel, when = null }) {
+>>>>>>> 107b061 (Draw photographs with the student in the page: sketched first, then sharpened, by several workers; the digits' student beside its teacher)
     (this.labels ??= {})[key] = label;
     const id = `${this.id}-${key}`, box = make("select", { id, "data-lm-suppress-shortcuts": "true" });
     let shown = "", values = [];
@@ -286,7 +291,9 @@ class Explorer {
       }
       box.selectedIndex = values.indexOf(state[key]);
     });
-    parent.append(make("div", { className: "cx-select" }, make("label", { htmlFor: id, textContent: label }), box));
+    const row = make("div", { className: "cx-select" }, make("label", { htmlFor: id, textContent: label }), box);
+    parent.append(row);
+    if (when) this.controls.push((state) => { row.hidden = !when(state); });
   }
 
   /** Check boxes for a list of names. */

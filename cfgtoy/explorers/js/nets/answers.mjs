@@ -1,16 +1,17 @@
 // From settings to pictures that a network draws: one run after another, where the newest settings win.
 //
 // A row of pictures, one a class, all from one noise, is {denoiser, classifier, rule, w, steps, sampler, seed}, the first
-// two by name. While a reader drags a slider, each new setting first gets a draft of a few levels, which is soon there; the
+// two by name; a student's has its own grid beside, and says whether to `compare` (see guided.mjs). While a reader drags a slider, each new setting first gets a draft of a few levels, which is soon there; the
 // whole run follows once the hand is still, and is cancelled when it moves again.
 
 import { fillNormal } from "../random.mjs";
 import { grid, uniform } from "../schedules.mjs";
-import { fromScript, ready, run } from "./engine.mjs";
+import { run } from "./engine.mjs";
+import { Source } from "./source.mjs";
 
 const DRAFT = 6; // levels
 const SLOW = 300; // milliseconds, after which unfinished pictures are shown as well
-const BY = { wasm: "WebAssembly, in this page", js: "JavaScript, in this page", kernel: "PyTorch, in the kernel" };
+export const BY = { wasm: "WebAssembly, in this page", js: "JavaScript, in this page", kernel: "PyTorch, in the kernel" };
 
 export class Answers {
   /**
@@ -18,25 +19,22 @@ export class Answers {
    * to draw.
    */
   constructor(model, about, change) {
-    Object.assign(this, { model, about, change, live: model.get("live"), reduced: matchMedia("(prefers-reduced-motion: reduce)") });
+    Object.assign(this, { about, change, source: new Source(model, about.networks), reduced: matchMedia("(prefers-reduced-motion: reduce)") });
     this.shown = null; // {rows, paths: for each row its [{lam, x, push}, …], seconds, by, whole}
     this.trouble = ""; // why nothing more comes
     this.busy = false;
-    this.asked = new Map(); // questions to the kernel, by number
-    this.heard = (message, buffers) => this.asked.get(message.id)?.(message, buffers);
-    if (this.live) model.on("msg:custom", this.heard);
   }
 
   stop() {
     this.running?.abort();
-    this.model.off("msg:custom", this.heard);
+    this.source.stop();
   }
 
   /** kernel: whether the kernel is to draw, where there is one. */
   want(rows, kernel) {
     const key = JSON.stringify([rows, kernel]);
     if (key === this.key) return;
-    Object.assign(this, { key, wanted: rows, kernel: kernel && this.live });
+    Object.assign(this, { key, wanted: rows, kernel: kernel && this.source.live });
     if (this.short) return; // a draft, which ends soon, or the kernel, which cannot be stopped: what is wanted then comes next
     this.running?.abort();
     this.begin();
@@ -80,63 +78,28 @@ export class Answers {
   // -- who draws ---------------------------------------------------------------------------------------------------------
 
   /** seen(path, by) is called at each level. Resolves to who drew, at the end of the run or when `signal` ends it before. */
-  async inPage({ denoiser, classifier, rule, w, steps, sampler, seed }, signal, seen) {
+  async inPage({ denoiser, classifier, rule, w, steps, sampler, seed, grid: own, compare }, signal, seen) {
     const { shape, classes, lo, hi } = this.about, each = shape.reduce((a, b) => a * b), n = classes.length;
-    const [net, judge] = await Promise.all([denoiser, classifier].map((name) => name && this.load(name)));
+    const [net, judge] = await Promise.all([denoiser, classifier].map((name) => name && this.source.load(name)));
     const z = new Float32Array(n * each), noise = fillNormal(new Float32Array(each), seed), path = [];
     for (let i = 0; i < n; i++) z.set(noise, i * each);
-    const job = { denoiser: net.key, classifier: judge?.key, rule, w, y: classes.map((_, i) => i), z, grid: grid(uniform(lo, hi), steps), sampler };
-    await new Promise((resolve, reject) => {
-      if (signal.aborted) return resolve();
-      const cancel = run(job, {
-        step({ lam, x, push }) {
-          path.push({ lam, x, push });
-          seen(path, net.kind);
-        },
-        end: (message) => (message ? reject(new Error(message)) : resolve()),
-      });
-      signal.addEventListener("abort", () => {
-        cancel();
-        resolve();
-      });
+    const job = { denoiser: net.key, classifier: judge?.key, rule, w, compare, y: classes.map((_, i) => i), z,
+      grid: own ?? grid(uniform(lo, hi), steps), sampler };
+    await run(job, signal, ({ lam, x, push }) => {
+      path.push({ lam, x, push });
+      seen(path, net.kind);
     });
     return net.kind;
   }
 
-  /** A network, ready in the worker: its weights come from a file beside the page or from the kernel. */
-  load(name) {
-    const { file, sha256 } = this.about.networks[name], folder = this.model.get("folder");
-    return ready(sha256, async () => {
-      if (this.live) {
-        const [view] = await this.ask({ weights: name });
-        return { bytes: new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice() };
-      }
-      if (!folder?.endsWith("/")) throw new Error("its weights are not with this page");
-      return fromScript(folder, file);
-    });
-  }
-
   /** The kernel's answer holds for each level λ, then x̂ and the push of each picture. */
   async inKernel({ w, steps, sampler, seed, rule }, seen) {
-    const [view] = await this.ask({ draw: { w, steps, sampler, seed, rule } });
+    const f = await this.source.numbers({ draw: { w, steps, sampler, seed, rule } });
     const { shape, classes } = this.about, n = classes.length, size = n * shape.reduce((a, b) => a * b);
-    const f = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
     seen(Array.from({ length: steps }, (_, s) => {
       const at = s * (1 + size + n);
       return { lam: f[at], x: f.slice(at + 1, at + 1 + size), push: f.slice(at + 1 + size, at + 1 + size + n) };
     }));
     return "kernel";
-  }
-
-  /** A question to the kernel: resolves to the numbers that answer it. */
-  ask(question) {
-    const id = crypto.getRandomValues(new Uint32Array(1))[0];
-    return new Promise((resolve, reject) => {
-      this.asked.set(id, ({ message }, buffers) => {
-        this.asked.delete(id);
-        message ? reject(new Error(message)) : resolve(buffers);
-      });
-      this.model.send({ id, ...question });
-    });
   }
 }

@@ -1,15 +1,20 @@
-// The page's side of the networks: weights that come when they are wanted, one worker for all explorers, and runs in it.
+// The page's side of the networks: weights that come when they are wanted, workers for all explorers, and runs in them.
 
 import source from "./worker.mjs?worker";
 
-let worker = null, count = 0;
-const loads = new Map(); // SHA-256 of weights → {promise, resolve, reject}
-const runs = new Map(); // id → {step, end}
+const workers = []; // each {worker, loads: SHA-256 of weights → {promise, resolve, reject}, runs: id → {step, end}}
+let count = 0;
 
-function start() {
-  if (worker) return worker;
+/** How many workers this device has room for: one a core, up to four. */
+export const room = () => Math.min(Math.max(navigator.hardwareConcurrency || 1, 1), 4);
+
+function start(where) {
+  return (workers[where] ??= begin(where));
+}
+
+function begin(where) {
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  worker = new Worker(address);
+  const worker = new Worker(address), loads = new Map(), runs = new Map();
   worker.onmessage = ({ data }) => {
     if ("loaded" in data) loads.get(data.loaded).resolve(data.kind);
     else if ("failed" in data) loads.get(data.failed).reject(new Error(data.message));
@@ -24,57 +29,43 @@ function start() {
   worker.onerror = (event) => {
     event.preventDefault();
     const message = "the browser stopped the network’s worker";
+    delete workers[where];
     for (const { reject } of loads.values()) reject(new Error(message));
     for (const { end } of runs.values()) end(message);
-    loads.clear();
-    runs.clear();
-    worker = null;
   };
-  return worker;
+  return { worker, loads, runs };
 }
 
 /**
- * Have a network ready in the worker. bring(): a promise of its weight file, {text} in base64 or {bytes}. Resolves to
- * {key, kind}, kind "wasm" or "js"; rejects with an Error whose message is a clause of a sentence. What failed can be tried
- * again.
+ * Have a network ready in a worker, the first where nothing is said. bring(): a promise of its weight file, {text} in
+ * base64 or {bytes}. Resolves to {key, kind}, kind "wasm" or "js"; rejects with an Error whose message is a clause of a
+ * sentence. What failed can be tried again.
  */
-export function ready(sha256, bring) {
+export async function ready(sha256, bring, where = 0) {
+  const { loads, worker } = start(where);
   if (!loads.has(sha256)) {
     const load = {};
     load.promise = new Promise((resolve, reject) => Object.assign(load, { resolve, reject }));
     load.promise.catch(() => loads.delete(sha256));
     loads.set(sha256, load);
-    bring().then((content) => start().postMessage({ load: sha256, ...content })).catch(load.reject);
+    bring().then((content) => worker.postMessage({ load: sha256, ...content })).catch(load.reject);
   }
-  return loads.get(sha256).promise.then((kind) => ({ key: sha256, kind }));
+  return { key: sha256, kind: await loads.get(sha256).promise };
 }
 
 /**
- * Draw samples: see worker.mjs for `job`. step({step, lam, x, push}) is called at each level, end(message or null) once.
- * Returns a function that cancels the run; after that neither is called.
+ * Draw samples: see worker.mjs for `job`. step({step, picture, lam, x, push}) is called at each level. Resolves at the end,
+ * or as soon as `signal` ends it; rejects with an Error whose message is a clause of a sentence.
  */
-export function run(job, { step, end }) {
-  const id = ++count;
-  runs.set(id, { step, end });
-  start().postMessage({ run: id, ...job });
-  return () => {
-    if (runs.delete(id)) worker?.postMessage({ cancel: id });
-  };
-}
-
-/** Weights as a script of their own, which a page from disk may load too. It leaves their text in `__cfgtoyWeights`. */
-export function fromScript(address, file) {
+export function run(job, signal, step, where = 0) {
+  const id = ++count, { worker, runs } = start(where);
   return new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    const fail = (what) => reject(new Error(`the weights (${file}) ${what}`));
-    script.src = `${address}${file}`;
-    script.onload = () => {
-      const all = globalThis.__cfgtoyWeights ?? {}, text = all[file];
-      delete all[file];
-      script.remove();
-      text ? resolve({ text }) : fail("are damaged: the file holds something else");
-    };
-    script.onerror = () => fail("are not where this page looks for them");
-    document.head.append(script);
+    if (signal.aborted) return resolve();
+    runs.set(id, { step, end: (message) => (message ? reject(new Error(message)) : resolve()) });
+    worker.postMessage({ run: id, ...job });
+    signal.addEventListener("abort", () => {
+      if (runs.delete(id)) worker.postMessage({ cancel: id });
+      resolve();
+    });
   });
 }

@@ -23,16 +23,21 @@ function velocity(kind, z, estimate, alpha, sigma) {
 /**
  * predict(z, λ) → {v, push}: the guided velocity, and for each image the root mean square of what guidance added to ε̂.
  * rule: "classifier-free", ε̃ = ε_c + w (ε_c − ε_∅), or "classifier", ε̃ = ε_c − w σ ∇ log p(c|z). A student has learned
- * the guided answer: it takes w itself, and its push is not known (zero here).
+ * the guided answer and takes w itself. To know its push it must be asked at w = 0 as well, which it is if `compare` is set;
+ * else the push is zero.
  */
-export function guided({ denoiser, classifier = null, rule, w, y }) {
+export function guided({ denoiser, classifier = null, rule, w, y, compare = false }) {
   const { net, kind, student } = denoiser, none = y.map(() => -1);
   return (z, lam) => {
     const [alpha, sigma] = alphaSigma(lam), each = z.length / y.length, push = new Float32Array(y.length);
-    const ask = (input, classes) => velocity(kind, input, net.run(input, lam, classes, w), alpha, sigma);
-    if (student || w === 0) return { v: ask(z, y), push };
+    const ask = (input, classes, strength = w) => velocity(kind, input, net.run(input, lam, classes, strength), alpha, sigma);
+    if (w === 0 || (student && !compare)) return { v: ask(z, y), push };
     let v, more; // the conditional velocity, and what guidance adds to it
-    if (rule === "classifier") {
+    if (student) {
+      const guided = ask(z, y);
+      v = ask(z, y, 0);
+      more = guided.map((g, i) => g - v[i]);
+    } else if (rule === "classifier") {
       v = ask(z, y);
       more = classifier.net.run(z, lam, y).gradient.map((g) => (-w * sigma * g) / alpha);
     } else {

@@ -1,8 +1,10 @@
 // What runs beside the page, so that the page never waits: networks and their samples, by messages.
 //
 // {load: sha256, text or bytes}                     → {loaded: sha256, kind} or {failed: sha256, message}
-// {run: id, denoiser: sha256, classifier: sha256, rule, w, y, z, grid, sampler}
-//                                                   → {id, step, lam, x, push} at each level and {id, done: true}, or {id, message}
+// {run: id, denoiser: sha256, classifier: sha256, rule, w, compare, y, z, grid, sampler, apart}
+//                                                   → {id, step, picture, lam, x, push} at each level and {id, done: true}, or
+//                                                     {id, message}; all pictures at once, or, `apart`, one after another:
+//                                                     first each at the first level, then each at the second, …
 // {cancel: id}                                      → nothing more of it
 
 import { states } from "../samplers.mjs";
@@ -38,15 +40,23 @@ export default function serve(self) {
     }
   }
 
-  async function run({ run: id, denoiser, classifier, grid, sampler, z, ...how }) {
+  async function run({ run: id, denoiser, classifier, grid, sampler, y, z, apart = false, ...how }) {
     try {
-      const predict = guided({ denoiser: networks.get(denoiser), classifier: networks.get(classifier), ...how });
-      const answer = async (...at) => {
-        await breathe();
-        return cancelled.has(id) ? Promise.reject(cancelled) : predict(...at);
+      const nets = { denoiser: networks.get(denoiser), classifier: networks.get(classifier) }, size = z.length / y.length;
+      const begin = (y, z) => {
+        const predict = guided({ ...nets, ...how, y });
+        return states(async (...at) => {
+          await breathe();
+          return cancelled.has(id) ? Promise.reject(cancelled) : predict(...at);
+        }, z, grid, sampler);
       };
-      for await (const { step, lam, x, push } of states(answer, z, grid, sampler))
-        self.postMessage(step < grid.length ? { id, step, lam, x, push } : { id, done: true });
+      const parts = apart ? y.map((one, i) => begin([one], z.slice(i * size, (i + 1) * size))) : [begin(y, z)];
+      for (let step = 0; step < grid.length; step++)
+        for (const [picture, part] of parts.entries()) {
+          const { lam, x, push } = (await part.next()).value;
+          self.postMessage({ id, step, picture, lam, x, push });
+        }
+      self.postMessage({ id, done: true });
     } catch (error) {
       if (error !== cancelled) self.postMessage({ id, message: words(error) });
     }

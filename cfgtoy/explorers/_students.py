@@ -1,0 +1,84 @@
+"""Students in the page: what a page must know of one, and the same pictures by PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import artifacts, samplers
+from ..prediction import NetDenoiser
+from . import _noise, _weights
+
+__all__ = ["about", "load", "path", "push"]
+
+
+@cache
+def load(name: str) -> artifacts.StudentDenoiser:
+    """The student that ships as ``name``, read once."""
+    return artifacts.load_student(name)
+
+
+def about(name: str) -> dict[str, Any]:
+    """What ``Photos`` in ``js/nets/photos.mjs`` asks for: weights, image shape, classes, levels, largest w."""
+    student = load(name)
+    return {
+        "network": name,
+        "networks": {name: _weights.entry(name)},
+        "shape": list(student.shape),
+        "classes": list(student.classes),
+        "grid": _levels(student).tolist(),
+        "w_max": student.w_max,
+    }
+
+
+def _levels(student: artifacts.StudentDenoiser) -> Tensor:
+    if student.grid is None:
+        raise ValueError("name: got a student without a grid of its own, takes one of few steps")
+    return student.grid
+
+
+@torch.no_grad()
+def path(
+    name: str, *, w: float, y: Sequence[int], seeds: Sequence[int]
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    r"""What a student says on the way from the page's noise to pictures, on its own grid by DDIM.
+
+    Args:
+        name: of the student.
+        w: the weight; what is outside of the weights it has learned becomes the nearest of them.
+        y: a class for each picture, b of them.
+        seeds: a noise for each.
+
+    Yields:
+        At each level: λ, the noisy pictures z (b, c, h, w) and the estimates x̂ of that shape; the last are the samples.
+    """
+    student, classes = load(name), torch.tensor(list(y))
+    noises = {seed: _noise.normal(math.prod(student.shape), seed) for seed in set(seeds)}
+    z = torch.stack([noises[seed].reshape(student.shape) for seed in seeds])
+    grid = _levels(student)
+    guided = student.at(_fit(student, w))
+    for state in samplers.trajectory(guided, z, grid, classes, method="ddim"):
+        if state.step < len(grid):
+            yield state.logsnr.item(), state.z, state.prediction.x
+
+
+def push(name: str, *, w: float, y: Sequence[int], seeds: Sequence[int]) -> list[Tensor]:
+    """How much w changes a student's ε̂ on the way, against its own answer at w = 0: r.m.s. at each level, (b,) each."""
+    student, classes = load(name), torch.tensor(list(y))
+    out = []
+    for lam, z, x in path(name, w=w, y=y, seeds=seeds):
+        alone = student(z, torch.tensor(lam), classes)
+        with torch.no_grad():
+            # at one z, a change of x̂ by dx is one of ε̂ by −α/σ dx
+            change = (x - alone.x).square().mean((1, 2, 3)).sqrt() * math.exp(lam / 2)
+        out.append(change.detach())
+    return out
+
+
+def _fit(student: NetDenoiser, w: float) -> float:
+    return min(max(float(w), 0.0), student.w_max)  # type: ignore[attr-defined]

@@ -1,0 +1,529 @@
+"""The photographs' explorer in a static page from disk: what the student draws there is what Python draws."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cfgtoy import artifacts
+from cfgtoy.explorers import PhotosExplorer, _students, _weights
+from cfgtoy.explorers.photos import STUDENT
+from tests.waiting import settle
+
+pytestmark = pytest.mark.skipif(STUDENT not in artifacts.manifest(), reason="its weights are not here")
+browsing = pytest.mark.browser
+Open = Callable[..., Any]
+
+PIXELS = """widget => [...widget.querySelectorAll('.cx-pictures canvas')].map((c) => {
+  const copy = new OffscreenCanvas(32, 32).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(c, 0, 0);
+  return [...copy.getImageData(0, 0, 32, 32).data].filter((_, i) => i % 4 < 3);
+})"""
+DONE = ".cx-stage[aria-busy=false]"
+HERE = "in this page"
+W = "guidance weight w, exact value"
+
+
+def pictures(page: Any, here: bool = True) -> np.ndarray:
+    """The colours on screen, (20, 32, 32, 3) in 0 … 255, once all is drawn, `here` by the student."""
+    if here:
+        page.locator("td", has_text=HERE).wait_for()
+    page.locator(DONE).wait_for()
+    return np.array(page.locator(".cfgtoy-widget").evaluate(PIXELS), float).reshape(-1, 32, 32, 3)
+
+
+def truth(**settings: Any) -> np.ndarray:
+    *_, (_, _, x) = _students.path(STUDENT, **wish(**settings))
+    return ((x.permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).numpy()
+
+
+def wish(w: float = 1.0, y: int | None = None, seed: int = 0) -> dict[str, Any]:
+    """The sheet, written down once more: five columns; each row of classes from one noise, then from the other."""
+    rows = [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [5, 6, 7, 8, 9]]
+    classes = [k for row in rows for k in row] if y is None else [y] * 20
+    noises = [n for n in (0, 1, 0, 1) for _ in range(5)] if y is None else range(20)
+    return {"w": w, "y": classes, "seeds": [20 * seed + n for n in noises]}
+
+
+def off(ours: np.ndarray, **settings: Any) -> float:
+    return float(np.abs(ours - truth(**settings)).mean())
+
+
+def status(page: Any) -> str:
+    return page.locator("[role=status]").inner_text()
+
+
+def fill(page: Any, label: str, text: str) -> None:
+    page.get_by_label(label).fill(text)
+    page.keyboard.press("Enter")
+
+
+def draw(page: Any) -> None:
+    page.get_by_role("button", name="Draw these here").click()
+
+
+@pytest.fixture(scope="module")
+def explorer() -> PhotosExplorer:
+    return PhotosExplorer()
+
+
+@pytest.fixture
+def site(browser: Any, tmp_path: Path) -> Any:
+    """``with site(widget, …) as page``: a page from disk, with scripts that make trouble in it or in its workers."""
+
+    @contextmanager
+    def site(
+        widget: PhotosExplorer,
+        *,
+        page_script: str = "",
+        worker: str = "",
+        spoil: Callable[[Path], None] = lambda folder: None,
+        asked: list[str] | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        folder = tmp_path / "networks"
+        body = _weights.place(widget.static_html(), folder, "networks/")
+        spoil(folder)
+        (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{body}')
+        context = browser.new_context(viewport={"width": 1100, "height": 1000}, **options)
+        page = context.new_page()
+        if asked is not None:
+            page.on("request", lambda request: asked.append(request.url))
+        page.add_init_script(
+            f"const Plain = Blob; globalThis.Blob = function (parts, options) {{"
+            f" return new Plain([{json.dumps(worker)}, ...parts], options); }}; {page_script}"
+        )
+        page.goto((tmp_path / "page.html").as_uri())
+        page.locator(".cfgtoy-widget[data-ready=true]").wait_for()
+        yield page
+        context.close()
+
+    return site
+
+
+# -- what it shows -----------------------------------------------------------------------------------------
+
+
+@browsing
+def test_pictures_are_those_of_python(open_page: Open, explorer: PhotosExplorer) -> None:
+    """Beforehand, here, and after each control was moved: within 2 of 255 on average, in truth within rounding."""
+    page = open_page(explorer)
+    assert off(pictures(page, here=False)) < 1
+    draw(page)
+    assert off(pictures(page)) < 1
+    fill(page, W, "3.5")
+    assert off(pictures(page), w=3.5) < 1
+    page.get_by_role("button", name="New noise").click()
+    assert off(pictures(page), w=3.5, seed=1) < 1
+    page.get_by_label("class", exact=True).select_option(label="horse, twenty noises")
+    ours = pictures(page)
+    assert off(ours, w=3.5, seed=1, y=7) < 1
+    assert page.get_by_role("button", name="horse, noise 20: show its path").count() == 1
+    before = truth(w=3.5, seed=1)
+    assert np.abs(ours[:2] - before[10:12]).mean() > 1
+    fill(page, W, "9")
+    assert off(pictures(page), w=4.0, seed=1, y=7) < 1
+    assert "learned w from 0 to 4" in status(page)
+
+
+@browsing
+def test_sketch_first_then_sharper(site: Any, explorer: PhotosExplorer) -> None:
+    """Every picture is sketched before any is sharpened by a worker; each goes through its four levels in order."""
+    note = """
+    globalThis.heard = [];
+    const Plain2 = Worker;
+    globalThis.Worker = class extends Plain2 {
+      constructor(...args) {
+        super(...args);
+        this.addEventListener("message", ({ data }) => {
+          if ("step" in data) heard.push([this.k, data.step, data.picture]);
+        });
+        this.k = globalThis.workers = (globalThis.workers ?? 0) + 1;
+      }
+    };"""
+    with site(explorer, page_script=note) as page:
+        draw(page)
+        pictures(page)
+        heard = page.evaluate("heard")
+    assert len(heard) == 80
+    for worker in {worker for worker, _, _ in heard}:
+        steps = [(step, picture) for one, step, picture in heard if one == worker]
+        assert steps == sorted(steps)
+        assert {step for step, _ in steps} == {0, 1, 2, 3}
+
+
+@browsing
+def test_path_of_a_picture_by_keyboard(open_page: Open, explorer: PhotosExplorer) -> None:
+    page = open_page(PhotosExplorer(w=2.0))
+    ship = page.get_by_role("button", name="ship, noise 1: show its path")
+    ship.focus()
+    page.keyboard.press("Enter")
+    assert ship.get_attribute("aria-pressed") == "true"
+    strip = page.get_by_role("img", name="Estimates of the picture of class ship")
+    strip.wait_for()
+    shown = np.array(strip.evaluate(PIXELS.replace(".cx-pictures canvas", "canvas")), float).reshape(
+        4, 32, 32, 3
+    )
+    how = {"w": 2.0, "y": [8], "seeds": [0]}
+    for ours, (_, _, x) in zip(shown, _students.path(STUDENT, **how), strict=True):
+        assert np.abs(ours - ((x[0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()).mean() < 1
+    curve = page.locator(".cx-path .cx-plot canvas[aria-label*=ship]:not([aria-label*='—'])")
+    curve.wait_for()
+    words = curve.get_attribute("aria-label").partition(": ")[2]
+    texts = re.findall(r"([\d.]+(?:e−\d+)?) at λ", words)
+    pushes = [float(text.replace("−", "-")) for text in texts]
+    want = [push.item() for push in _students.push(STUDENT, **how)]
+    assert pushes == pytest.approx(want, abs=0.006, rel=0.02)
+    ship.click()
+    assert page.locator(".cx-path").is_hidden()
+
+
+@browsing
+def test_link_carries_the_setting(open_page: Open) -> None:
+    page = open_page(PhotosExplorer())
+    fill(page, W, "2.5")
+    page.get_by_role("button", name="New noise").click()
+    page.get_by_label("class", exact=True).select_option(label="dog, twenty noises")
+    page.get_by_role("button", name="dog, noise 8: show its path").click()
+    link = page.evaluate("location.hash")
+    assert link == "#photos?w=2.5&seed=1&y=5&pick=7"
+    again = open_page(PhotosExplorer(), hash=link)
+    assert off(pictures(again), w=2.5, seed=1, y=5) < 1
+    assert again.locator(".cx-path").is_visible()
+
+
+@browsing
+def test_saved_picture(open_page: Open, explorer: PhotosExplorer) -> None:
+    page = open_page(explorer)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save PNG").click()
+    assert download.value.suggested_filename == "photos.png"
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+# -- how it behaves ----------------------------------------------------------------------------------------
+
+
+@browsing
+def test_every_control_is_labelled_and_axe_finds_nothing(open_page: Open) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page(PhotosExplorer(pick=4))
+    pictures(page)
+    for control in page.locator(".cx input, .cx select").all():
+        assert control.evaluate("c => c.labels?.[0]?.textContent || c.getAttribute('aria-label') || ''")
+        assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
+    for theme in ("light", "dark"):
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        settle(page)
+        found = axe.run(page).response["violations"]
+        assert not found, [(v["id"], [n["html"] for n in v["nodes"]]) for v in found]
+
+
+@browsing
+@pytest.mark.parametrize("width", [320, 390])
+def test_narrow_windows(open_page: Open, explorer: PhotosExplorer, width: int) -> None:
+    page = open_page(explorer, width=width, has_touch=True)
+    page.locator(".cx-picture").nth(12).tap()
+    pictures(page)
+    assert page.locator(".cx-path").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@browsing
+def test_pictures_keep_their_colours_in_the_dark(open_page: Open, explorer: PhotosExplorer) -> None:
+    page = open_page(explorer)
+    light = pictures(page, here=False)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    settle(page)
+    assert (pictures(page, here=False) == light).all()
+    for node in page.locator(".cx-picture").first.locator("xpath=ancestor-or-self::*").all():
+        assert node.evaluate("n => getComputedStyle(n).filter") == "none"
+
+
+@browsing
+def test_weights_come_when_they_are_asked_for(site: Any, explorer: PhotosExplorer) -> None:
+    asked: list[str] = []
+    with site(explorer, asked=asked) as page:
+        settle(page)
+        assert "Drawn beforehand" in status(page)
+        assert off(pictures(page, here=False)) < 1
+        assert not [url for url in asked if "networks/" in url]
+        fill(page, W, "2")
+        assert off(pictures(page), w=2.0) < 1
+        assert len([url for url in asked if "networks/" in url]) == 1
+        assert all(url.startswith(("file:", "blob:", "data:")) for url in asked)
+
+
+@browsing
+def test_moving_w_cancels_what_runs(site: Any, explorer: PhotosExplorer) -> None:
+    """w moves on when a first picture has been sharpened: what runs is given up, and the last one's pictures stay."""
+    note = """
+    globalThis.sent = [];
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (message, ...rest) {
+      if (message.run) sent.push({ run: message.run, w: message.w });
+      if (message.cancel) sent.push({ cancel: message.cancel });
+      return post.call(this, message, ...rest);
+    };
+    const Plain2 = Worker;
+    globalThis.Worker = class extends Plain2 {
+      constructor(...args) {
+        super(...args);
+        this.addEventListener("message", ({ data }) => { if (data.step === 1) globalThis.moveOn?.(); });
+      }
+    };"""
+    with site(explorer, page_script=note) as page:
+        page.evaluate(
+            """() => {
+              const slider = document.querySelector("input[type=range][id$='-w']");
+              let moves = 0;
+              globalThis.moveOn = () => {
+                const { w } = sent.findLast((message) => message.run), next = w + 0.5;
+                if (Number(slider.value) !== w || next > 3) return;
+                slider.value = next;
+                slider.dispatchEvent(new Event("input", { bubbles: true }));
+              };
+            }"""
+        )
+        draw(page)
+        page.wait_for_function("() => sent.some(({ w }) => w === 3)")
+        assert off(pictures(page), w=3.0) < 1
+        sent = page.evaluate("sent")
+    runs = {message["run"]: message["w"] for message in sent if "run" in message}
+    cancelled = {message["cancel"] for message in sent if "cancel" in message}
+    assert set(runs.values()) == {1, 1.5, 2, 2.5, 3}
+    for w in (1, 1.5, 2, 2.5):
+        assert cancelled & {run for run, at in runs.items() if at == w}, f"w = {w} ran to its end"
+    assert not cancelled & {run for run, at in runs.items() if at == 3}
+
+
+@browsing
+def test_reduced_motion_shows_whole_sheets_only(site: Any, explorer: PhotosExplorer) -> None:
+    watch = """
+    globalThis.looks = new Set();
+    const put = CanvasRenderingContext2D.prototype.putImageData;
+    CanvasRenderingContext2D.prototype.putImageData = function (image, ...args) {
+      const name = this.canvas.closest(".cx-picture")?.getAttribute("aria-label");
+      if (name?.startsWith("truck, noise 2")) looks.add(image.data.join());
+      return put.call(this, image, ...args);
+    };
+    """
+    counts = {}
+    for motion in ("reduce", "no-preference"):
+        with site(explorer, page_script=watch, reduced_motion=motion) as page:
+            fill(page, W, "3")
+            pictures(page)
+            counts[motion] = page.evaluate("looks.size")
+    assert counts["reduce"] == 2  # as drawn beforehand, and at w = 3
+    assert counts["no-preference"] > 2
+
+
+@browsing
+def test_the_page_answers_while_it_draws(site: Any, explorer: PhotosExplorer) -> None:
+    """No task of the main thread takes 50 ms, from loading to the last picture; three tries on a busy machine."""
+    watch = """
+    globalThis.tasks = [];
+    new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)))
+      .observe({ type: "longtask", buffered: true });
+    """
+    tries = []
+    for _ in range(3):
+        with site(explorer, page_script=watch) as page:
+            page.evaluate("tasks.length = 0")  # of building the page itself
+            draw(page)
+            pictures(page)
+            fill(page, W, "3")
+            pictures(page)
+            tries.append(page.evaluate("tasks"))
+        if not tries[-1]:
+            return
+    raise AssertionError(f"long tasks, in milliseconds: {tries}")
+
+
+@browsing
+def test_a_drag_over_http_and_again_offline(browser: Any, tmp_path: Path, explorer: PhotosExplorer) -> None:
+    body = _weights.place(explorer.static_html(), tmp_path / "networks", "networks/")
+    (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{body}')
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    serve = functools.partial(Quiet, directory=tmp_path)
+    context = browser.new_context(viewport={"width": 390, "height": 1100})
+    asked: list[str] = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address, page = f"http://127.0.0.1:{server.server_port}/", context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{address}page.html")
+        draw(page)
+        seen = [pictures(page)]
+        server.shutdown()
+    context.set_offline(True)
+    slider = page.get_by_label("guidance weight w", exact=True)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box is not None
+    for share in (0.95, 0.05):
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2, steps=6)
+        page.mouse.up()
+        seen.append(pictures(page))
+        assert np.abs(seen[-1] - seen[-2]).mean() > 1
+        assert off(seen[-1], w=float(slider.input_value())) < 1
+    assert all(url.startswith((address, "blob:", "data:")) for url in asked)
+    context.close()
+
+
+# -- trouble -----------------------------------------------------------------------------------------------
+
+
+def damage(folder: Path) -> None:
+    """One letter of the base64 text."""
+    file = folder / _weights.entry(STUDENT)["file"]
+    text = file.read_text()
+    at = len(text) // 2
+    file.write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :])
+
+
+@browsing
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"spoil": damage}, "its weights are damaged, their SHA-256 is not the one that was noted"),
+        ({"spoil": lambda folder: [file.unlink() for file in folder.glob("*.js")]}, "not where this page looks"),
+        ({"spoil": lambda folder: [file.write_text("half a lin") for file in folder.glob("*.js")]}, "damaged"),
+        ({"worker": "WebAssembly.Memory = function () { throw new RangeError('out'); };"}, "not enough memory"),
+        ({"worker": "throw new Error('no');"}, "the browser stopped the network’s worker"),
+        ({"page_script": "globalThis.Worker = undefined;"}, "Worker"),
+    ],
+)  # fmt: skip
+def test_one_clear_sentence_and_the_prepared_pictures(
+    site: Any, explorer: PhotosExplorer, how: dict[str, Any], words: str
+) -> None:
+    with site(explorer, **how) as page:
+        draw(page)
+        page.get_by_role("status").filter(has_text="did not answer").wait_for()
+        assert words in status(page)
+        assert "drawn beforehand" in status(page)
+        assert off(pictures(page, here=False)) < 1
+
+
+@browsing
+def test_one_sentence_where_there_is_no_webassembly(site: Any, explorer: PhotosExplorer) -> None:
+    with site(explorer, worker="delete globalThis.WebAssembly;") as page:
+        draw(page)
+        page.get_by_role("status").filter(has_text="has no WebAssembly").wait_for()
+        assert page.locator("td", has_text="JavaScript, in this page").is_visible()
+
+
+@browsing
+def test_some_workers_are_enough(site: Any, explorer: PhotosExplorer) -> None:
+    """Where only one of several gets memory, that one draws all."""
+    note = """
+    Object.defineProperty(navigator, "hardwareConcurrency", { value: 3 });
+    const Whole = Blob, trouble = "WebAssembly.Memory = function () { throw new RangeError('out'); };";
+    globalThis.made = 0;
+    globalThis.Blob = function (parts, how) { return new Whole(made++ ? [trouble, ...parts] : parts, how); };
+    """
+    with site(explorer, page_script=note) as page:
+        draw(page)
+        assert off(pictures(page)) < 1
+        assert page.evaluate("made") == 3
+
+
+# -- Python ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("w", -0.1), ("w", float("nan")), ("seed", -1), ("y", 10), ("y", -1), ("pick", 20), ("backend", "gpu")],
+)
+def test_bad_values_are_named(explorer: PhotosExplorer, name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: got .*, takes "):
+        PhotosExplorer(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("y", [None, 6])
+def test_what_python_wants_drawn(y: int | None) -> None:
+    assert PhotosExplorer(w=2.0, y=y, seed=3).wish() == wish(w=2.0, y=y, seed=3) | {"w": 2.0}
+
+
+def test_output_holds_no_weights_and_no_address(explorer: PhotosExplorer) -> None:
+    data, metadata = explorer._repr_mimebundle_()
+    assert metadata["image/png"]["alt"]
+    fragment = re.sub(r'src="data:[^"]*"', "", data["text/html"])
+    assert f'data-weights="{STUDENT}"' in fragment
+    assert "http" not in fragment
+    assert len(fragment) < 250_000
+
+
+def test_script_fits_and_is_the_shipped_file(tmp_path: Path) -> None:
+    _weights.place(f'<div data-weights="{STUDENT}"></div>', tmp_path, "n/")
+    (file,) = tmp_path.glob("*.js")
+    assert file.stat().st_size <= 12_000_000
+    about, shipped = (
+        json.loads((tmp_path / "manifest.json").read_text())[STUDENT],
+        artifacts.manifest()[STUDENT],
+    )
+    assert about["sha256"] == shipped["sha256"]
+    tensors = artifacts.load(STUDENT).tensors
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+
+
+def test_images_from_the_browser_can_be_observed() -> None:
+    made, seen = PhotosExplorer(), []
+    assert made.images is None
+    made.observe(lambda change: seen.append(change["new"].shape), "images")
+    x = torch.randn(20, 3, 32, 32)
+    made.set_state({"_images": memoryview(x.numpy().tobytes())})
+    assert torch.equal(made.images, x)
+    assert seen == [(20, 3, 32, 32)]
+
+
+def test_the_kernel_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, sent = PhotosExplorer(), []
+    monkeypatch.setattr(made, "send", lambda content, buffers=None: sent.append((content, buffers)))
+    made._handle_custom_msg({"id": 7, "weights": STUDENT}, [])
+    assert sent[0][0] == {"id": 7}
+    assert hashlib.sha256(sent[0][1][0]).hexdigest() == artifacts.manifest()[STUDENT]["sha256"]
+    how = {"w": 2.0, "y": [3, 5], "seeds": [1, 1]}
+    made._handle_custom_msg({"id": 8, "draw": how}, [])
+    levels = torch.frombuffer(bytearray(sent[1][1][0]), dtype=torch.float32).reshape(4, 1 + 2 * 3072)
+    for level, (lam, _, x) in zip(levels, _students.path(STUDENT, **how), strict=True):
+        assert level[0].item() == pytest.approx(lam)
+        torch.testing.assert_close(level[1:], x.flatten())
+    made._handle_custom_msg({"id": 9, "push": {"w": 2.0, "y": [3], "seeds": [1]}}, [])
+    pushes = torch.frombuffer(bytearray(sent[2][1][0]), dtype=torch.float32)
+    torch.testing.assert_close(pushes, torch.cat(_students.push(STUDENT, w=2.0, y=[3], seeds=[1])))
+    made._handle_custom_msg({"id": 10, "weights": "../../etc/passwd"}, [])
+    assert "takes" in sent[3][0]["message"]
+
+
+def test_push_is_the_difference_of_two_answers() -> None:
+    student = artifacts.load_student(STUDENT)
+    for (lam, z, _), push in zip(
+        _students.path(STUDENT, w=3.0, y=[2], seeds=[9]),
+        _students.push(STUDENT, w=3.0, y=[2], seeds=[9]),
+        strict=True,
+    ):
+        with torch.no_grad():
+            gap = (
+                student(z, torch.tensor(lam), torch.tensor([2]), w=3.0).eps
+                - student(z, torch.tensor(lam), torch.tensor([2])).eps
+            )
+        torch.testing.assert_close(push, gap.square().mean((1, 2, 3)).sqrt(), rtol=1e-3, atol=1e-5)
