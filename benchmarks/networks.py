@@ -3,7 +3,7 @@
 Run: ``python benchmarks/networks.py``.
 
 One line a figure. ``seconds``: medians over several noises, from a setting to the last picture, as the page itself
-shows them; the network runs on one thread. ``longest task``: of the page's main thread, from loading to the end, in
+shows them. A worker is one thread; the photographs' student runs in one a core, up to four. ``longest task``: of the page's main thread, from loading to the end, in
 milliseconds as the browser reports them (nothing below 50).
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from cfgtoy.explorers import DigitsExplorer, _weights
+from cfgtoy.explorers import DigitsExplorer, PhotosExplorer, _students, _weights
 from cfgtoy.explorers._bundle import modules
 from cfgtoy.explorers._exact import JS
 
@@ -33,6 +33,23 @@ PLAIN = """
 const Whole = Blob;
 globalThis.Blob = function (parts, how) { return new Whole(["delete globalThis.WebAssembly;", ...parts], how); };
 """
+
+# One picture at a time, from a wish to its first sketch and to the last; the first one waits for the weights too.
+ONE = """async ([key, about, rounds]) => {
+  const { Student } = globalThis.__cfgtoy[key], out = [];
+  const model = { get: (name) => ({ live: false, folder: "n/" })[name] };
+  let done;
+  const student = new Student(model, about, () => student.shown?.whole && !student.busy && done());
+  for (let i = 0; i <= rounds; i++) {
+    await new Promise((go) => {
+      done = go;
+      student.want({ w: 1, y: [i % 10], seeds: [i] });
+    });
+    out.push([student.shown.first, student.shown.seconds]);
+  }
+  if (student.trouble) throw new Error(student.trouble);
+  return out;
+}"""
 
 # From a product of matrices to a guided step of the CIFAR-10 U-Net, called on the page's own thread.
 PRODUCT = """([keys, fast]) => {
@@ -63,10 +80,14 @@ def tell(what: str, limit: float | None = None, **figures: Any) -> None:
     print(json.dumps({"what": what, **figures, "limit": limit}, ensure_ascii=False), flush=True)
 
 
-def digits(browser: Any, rule: str, rounds: int, script: str = "") -> None:
+def digits(
+    browser: Any, rule: str, rounds: int, script: str = "", network: str = "teacher", limit: float = 6.0
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = browser.new_page(viewport={"width": 1150, "height": 900})
-        body = _weights.place(DigitsExplorer(rule=rule).static_html(), Path(folder) / "n", "n/")
+        body = _weights.place(
+            DigitsExplorer(rule=rule, network=network).static_html(), Path(folder) / "n", "n/"
+        )
         (Path(folder) / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><body>{body}', "utf-8")
         page.add_init_script(WATCH + script)
         page.goto((Path(folder) / "page.html").as_uri())
@@ -77,9 +98,38 @@ def digits(browser: Any, rule: str, rounds: int, script: str = "") -> None:
             page.locator(".cx-stage[aria-busy=false]").wait_for()
             seconds.append(float(page.locator("tr", has_text="seconds").locator("td").inner_text()))
         tell(
-            f"ten digits, 20 levels, {rule}, by {by.inner_text().partition(',')[0]}",
-            limit=6.0,
+            f"ten digits, {'4 levels, student' if network == 'student' else f'20 levels, {rule}'}, "
+            f"by {by.inner_text().partition(',')[0]}",
+            limit=limit,
             seconds=round(statistics.median(seconds), 2),
+            **{"longest task": max(page.evaluate("tasks"))},
+        )
+        page.close()
+
+
+def photos(browser: Any, key: str, rounds: int) -> None:
+    """One picture, and a sheet of twenty, with the CIFAR-10 student."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = browser.new_page(viewport={"width": 1150, "height": 900})
+        explorer = PhotosExplorer()
+        body = _weights.place(explorer.static_html(), Path(folder) / "n", "n/")
+        (Path(folder) / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><body>{body}', "utf-8")
+        page.add_init_script(WATCH)
+        page.goto((Path(folder) / "page.html").as_uri())
+        (loaded, _), *times = page.evaluate(ONE, [key, _students.about(explorer.about["network"]), rounds])
+        sketch, whole = (statistics.median(column) for column in zip(*times, strict=True))
+        tell("one CIFAR-10 image, student, its first sketch", limit=0.6, seconds=round(sketch, 3))
+        tell("the same, with loading and checking the weights", seconds=round(loaded, 2))
+        tell("one CIFAR-10 image, student, all four looks", limit=2.0, seconds=round(whole, 2))
+        seconds, workers = [], page.evaluate("Math.min(navigator.hardwareConcurrency, 4)")
+        for _ in range(rounds + 1):
+            page.get_by_role("button", name="New noise").click()
+            page.locator("td", has_text="in this page").wait_for()
+            page.locator(".cx-stage[aria-busy=false]").wait_for()
+            seconds.append(float(page.locator("tr", has_text="all twenty").locator("td").inner_text()))
+        tell(
+            f"twenty CIFAR-10 images, student, {workers} workers",
+            seconds=round(statistics.median(seconds[1:]), 2),
             **{"longest task": max(page.evaluate("tasks"))},
         )
         page.close()
@@ -99,6 +149,8 @@ def main() -> None:
         digits(browser, "classifier-free", rounds)
         digits(browser, "classifier", rounds)
         digits(browser, "classifier-free", rounds, PLAIN)
+        digits(browser, "classifier-free", rounds, network="student", limit=0.5)
+        photos(browser, keys["student"], rounds)
         (Path(folder) / "weights.js").write_text(_weights.script("cifar10"))
         tags = [
             *(f"<script>{text}</script>" for text in scripts.values()),

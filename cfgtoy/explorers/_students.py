@@ -24,7 +24,7 @@ def load(name: str) -> artifacts.StudentDenoiser:
 
 
 def about(name: str) -> dict[str, Any]:
-    """What ``Photos`` in ``js/nets/photos.mjs`` asks for: weights, image shape, classes, levels, largest w."""
+    """What ``Student`` in ``js/nets/student.mjs`` asks for: weights, image shape, classes, levels, largest w."""
     student = load(name)
     return {
         "network": name,

@@ -26,6 +26,7 @@ NOTEBOOK = {
         cell(2, "ex = SamplingExplorer(w=1.0, n=600)\nex"),
         cell(3, "field = FieldExplorer()\nfield"),
         cell(4, "digits = DigitsExplorer()\ndigits"),
+        cell(5, "photos = PhotosExplorer()\nphotos"),
     ],
     "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     "nbformat": 4,
@@ -126,4 +127,19 @@ def test_traits_go_both_ways(browser: Any, lab: str) -> None:
     run("digits.images = None; digits.rule = 'classifier'; digits.backend = 'kernel'")
     network.locator("td", has_text="PyTorch, in the kernel").wait_for()
     eventually("digits.images is not None and off() < 1e-6", "True")
+
+    # The photographs' student in the same two ways.
+    photos = page.locator(".cx[data-network=cifar10-student]")
+    photos.scroll_into_view_if_needed()
+    photos.get_by_label("guidance weight w, exact value").fill("3")
+    page.keyboard.press("Enter")
+    photos.locator("td", has_text="in this page").wait_for()
+    run("""def away():
+        from cfgtoy.explorers import _students
+        *_, (_, _, x) = _students.path("cifar10-student", **photos.wish())
+        return (photos.images - x).abs().mean().item()""")
+    eventually("photos.w == 3.0 and photos.images is not None and away() < 1e-3", "True")
+    run("photos.images = None; photos.y = 8; photos.backend = 'kernel'")
+    photos.locator("td", has_text="PyTorch, in the kernel").wait_for()
+    eventually("photos.images is not None and away() < 1e-6", "True")
     page.close()

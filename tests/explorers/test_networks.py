@@ -21,13 +21,7 @@ from cfgtoy.nets.unet import Attention, Block, Conditioning, NoisyClassifier, UN
 
 pytestmark = pytest.mark.browser
 LIMIT = 1e-4  # relative; issue and page promise 1e-3
-STUDENT = pytest.param(
-    "cifar10-student",
-    marks=[
-        pytest.mark.slow,
-        pytest.mark.skipif("cifar10-student" not in artifacts.manifest(), reason="its weights are not here"),
-    ],
-)
+STUDENT = pytest.param("cifar10-student", marks=pytest.mark.slow)
 FAST = pytest.mark.parametrize("fast", [True, False], ids=["wasm", "js"])
 
 # What the scripts below share: a tensor from (b, c, h, w) numbers and back, and a layer's weights.

@@ -1,7 +1,7 @@
 // Photographs: a small student itself, in the page. Ten classes from two noises, or one class from twenty, under one w.
 
 import { BY } from "./nets/answers.mjs";
-import { Photos } from "./nets/photos.mjs";
+import { Student } from "./nets/student.mjs";
 import { fromBase64 } from "./nets/weights.mjs";
 import { paint, picture, pixels, save } from "./nets/pictures.mjs";
 import { Plot } from "./plot.mjs";
@@ -38,7 +38,7 @@ export default explorer({
     const path = make("div", { className: "cx-path" }), strip = make("div", { className: "cx-strip", role: "img" },
       ...about.grid.map((lam) => make("div", {}, picture(shape), make("span", { "aria-hidden": "true", textContent: `λ = ${show(Math.round(lam * 10) / 10)}` }))));
     path.append(strip);
-    const plot = new Plot(path, { axes: ["log-SNR λ", "change of ε̂ by w"], ratio: 0.4 });
+    const plot = new Plot(path, { axes: ["log-SNR λ", "change of x̂ by w"], ratio: 0.4 });
     ui.stage.classList.add("cx-photos");
     ui.stage.append(sheet);
     const legend = ui.legend("");
@@ -58,13 +58,13 @@ export default explorer({
       }]]);
     const table = ui.table("This sheet");
 
-    const photos = new Photos(ui.model, about, () => ui.redraw());
-    ui.ends.push(() => photos.stop());
+    const student = new Student(ui.model, about, () => ui.redraw());
+    ui.ends.push(() => student.stop());
     let reported = null;
     ui.onsave = () => {
-      if (!ui.live || !photos.shown?.whole) return;
+      if (!ui.live || !student.shown?.whole) return;
       const all = new Float32Array(COUNT * size);
-      photos.shown.paths.forEach((states, i) => all.set(states.at(-1).x, i * size));
+      student.shown.paths.forEach((states, i) => all.set(states.at(-1).x, i * size));
       ui.model.set("_images", new DataView(all.buffer));
     };
     const last = pictures.map((_, i) => ({ x: prepared.subarray(i * size, (i + 1) * size), of: JSON.stringify(place(i, ui.state.y, ui.state.seed)) }));
@@ -77,9 +77,9 @@ export default explorer({
     return (state) => {
       const y = state.y === null || state.y >= classes.length ? null : state.y, what = wish({ ...state, y }), pick = state.pick < COUNT ? state.pick : null;
       here ||= pick !== null || JSON.stringify(what) !== start;
-      if (here) photos.want(what, state.backend === "kernel");
+      if (here) student.want(what, state.backend === "kernel");
       load.hidden = here;
-      const { shown, busy, trouble } = photos;
+      const { shown, busy, trouble } = student;
       if (ui.live && shown?.whole && shown !== reported) {
         reported = shown;
         ui.saveSoon();
@@ -101,16 +101,16 @@ export default explorer({
 
       const chosen = pick !== null && shown?.whole && JSON.stringify(shown.what) === JSON.stringify(what);
       path.hidden = !chosen;
-      legend.textContent = chosen ? "Pictures: what the student takes it for at each of its levels. Curve: how much w changes its ε̂ there (r.m.s.), against its own answer at w = 0."
+      legend.textContent = chosen ? "Pictures: what the student takes it for at each of its levels. Curve: how much w changes that (r.m.s., pixels from −1 to 1), against its own answer at w = 0."
         : "Choose a picture to see its path.";
       if (chosen) {
         const title = classes[what.y[pick]];
         strip.setAttribute("aria-label", `Estimates of the picture of class ${title} from noise to data`);
         shown.paths[pick].forEach(({ x }, s) => paint(strip.children[s].firstChild, pixels(x, 0, shape)));
-        const push = photos.push(pick) ?? about.grid.map(() => NaN), top = Math.max(...push.filter(Number.isFinite), 1e-3);
+        const push = about.grid.map((lam, s) => (student.push(pick)?.[s] ?? NaN) * Math.exp(-lam / 2)), top = Math.max(...push.filter(Number.isFinite), 1e-3);
         plot.begin({ x0: about.grid[0], x1: about.grid.at(-1), y0: 0, y1: 1.1 * top }, ui.theme);
         plot.curve(about.grid, push, ui.theme.colors[0]);
-        plot.describe(`How much w changes the student’s ε̂ on the way of this picture of class ${title}: ${push.map((p, s) => `${show(p)} at λ = ${show(about.grid[s])}`).join(", ")}.`);
+        plot.describe(`How much w changes the student’s x̂ on the way of this picture of class ${title}: ${push.map((p, s) => `${show(p)} at λ = ${show(about.grid[s])}`).join(", ")}.`);
       }
       table(shown ? [["looks at each picture", String(about.grid.length)], ["seconds to a first sketch", show(shown.first)],
         ["seconds to all twenty", shown.whole ? show(shown.seconds) : "…"], ["by", shown.by]] : []);

@@ -2,9 +2,9 @@
 //
 // Who shows them says what it wants, and hears of each new state of a picture:
 //
-//   const photos = new Photos(model, about, () => draw(photos.shown));
-//   photos.want({ w: 1, y: [3, 3, 8], seeds: [0, 1, 0] });   // a class and a noise for each picture
-//   photos.shown.paths[0].at(-1).x                            // its numbers so far, channels × height × width
+//   const student = new Student(model, about, () => draw(student.shown));
+//   student.want({ w: 1, y: [3, 3, 8], seeds: [0, 1, 0] });   // a class and a noise for each picture
+//   student.shown.paths[0].at(-1).x                            // its numbers so far, channels × height × width
 //
 // about: what `cfgtoy.explorers._students.about` says in Python. The network comes with the first wish, never before.
 
@@ -13,7 +13,7 @@ import { BY } from "./answers.mjs";
 import { room, run } from "./engine.mjs";
 import { Source } from "./source.mjs";
 
-export class Photos {
+export class Student {
   /** change(): called whenever there is something new to show. */
   constructor(model, about, change) {
     Object.assign(this, { about, change, source: new Source(model, about.networks), reduced: matchMedia("(prefers-reduced-motion: reduce)") });
