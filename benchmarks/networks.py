@@ -3,8 +3,8 @@
 Run: ``python benchmarks/networks.py``.
 
 One line a figure. ``seconds``: medians over several noises, from a setting to the last picture, as the page itself
-shows them. A worker is one thread; the photographs' student runs in one a core, up to four. ``longest task``: of the page's main thread, from loading to the end, in
-milliseconds as the browser reports them (nothing below 50).
+shows them. A worker is one thread; the photographs' student runs in one a core, up to four. ``longest task``: of the
+page's main thread, from loading to the end, in milliseconds as the browser reports them (nothing below 50).
 """
 
 from __future__ import annotations

@@ -113,8 +113,8 @@ class PhotosExplorer(Explorer):
                 buffer = torch.cat(_students.push(STUDENT, **question["push"])).numpy().tobytes()
             else:
                 states = _students.path(STUDENT, **question["draw"])
-                buffer = torch.cat([torch.cat([torch.tensor([lam]), x.flatten()]) for lam, _, x in states])
-                buffer = buffer.numpy().tobytes()
+                rows = [torch.cat([torch.tensor([lam]), x.flatten()]) for lam, _, x in states]
+                buffer = torch.cat(rows).numpy().tobytes()
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             self.send(answer | {"message": str(error)}, [b""])
         else:

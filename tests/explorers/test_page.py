@@ -54,17 +54,11 @@ def value(text: str) -> float:
 
 
 def test_size_of_all_code() -> None:
-<<<<<<< HEAD
-    """Of the explorers here; the front page's adds a module of its own."""
-    files = [path for path in JS.iterdir() if path.is_file() and path.name != "weight.mjs"]
-    assert sum(path.stat().st_size for path in files) <= 120_000
-=======
-    """Of the explorers on mixtures, and of the networks with the two explorers that show them."""
+    """Of the explorers on mixtures, but for the front page's; and of the networks with the two that show them."""
     networks = [*(JS / "nets").iterdir(), JS / "digits.mjs", JS / "photos.mjs"]
-    mixtures = [path for path in JS.iterdir() if path.is_file() and path not in networks]
-    assert sum(path.stat().st_size for path in mixtures) <= 120_000
+    files = [path for path in JS.iterdir() if path.is_file() and path not in networks]
+    assert sum(path.stat().st_size for path in files if path.name != "weight.mjs") <= 120_000
     assert sum(path.stat().st_size for path in networks) <= 90_000
->>>>>>> 107b061 (Draw photographs with the student in the page: sketched first, then sharpened, by several workers; the digits' student beside its teacher)
 
 
 @pytest.mark.parametrize("kind", ALL)

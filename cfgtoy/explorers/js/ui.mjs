@@ -271,13 +271,8 @@ class Explorer {
     if (when) this.controls.push((state) => (when(state) ? gap.replaceWith(row) : row.replaceWith(gap)));
   }
 
-<<<<<<< HEAD
-  /** A drop-down. options: [[value, words]…], or a function of the state for those that depend on it. */
-  select({ key, label, options, parent = this.place(key) }) {
-=======
   /** A drop-down. options: [[value, words]…], or a function of the state for those that depend on it; when: as above. */
-  select({ key, label, options, parent = this.panel, when = null }) {
->>>>>>> 107b061 (Draw photographs with the student in the page: sketched first, then sharpened, by several workers; the digits' student beside its teacher)
+  select({ key, label, options, parent = this.place(key), when = null }) {
     (this.labels ??= {})[key] = label;
     const id = `${this.id}-${key}`, box = make("select", { id, "data-lm-suppress-shortcuts": "true" });
     let shown = "", values = [];
