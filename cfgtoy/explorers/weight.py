@@ -11,13 +11,22 @@ import traitlets
 
 from .. import _files, artifacts
 from ..images import sheets
+from . import _students
 from ._exact import JS, Sampled, guided
 from ._traits import integer, number, one_of, words
 
 __all__ = ["WeightExplorer"]
 
-SWEEP, SHEETS = "cifar10-sweep-cfg.json", "cifar10-sheets"
+SWEEP, SHEETS, STUDENT = "cifar10-sweep-cfg.json", "cifar10-sheets", "cifar10-student"
 PICK = {"airplane": 2, "automobile": 0, "bird": 1, "cat": 3, "dog": 2, "frog": 2}  # which of a class's noises
+SEEDS = {
+    "airplane": 12,
+    "automobile": 14,
+    "bird": 2,
+    "cat": 11,
+    "dog": 6,
+    "frog": 9,
+}  # of the student's noises
 NAMED = (0.0, 0.4, 2.0, 4.0)  # weights written beside the curve
 TILE = 32
 
@@ -25,9 +34,9 @@ TILE = 32
 class WeightExplorer(Sampled):
     """What one weight does, three ways: samples of an exact mixture, photographs, and the trade-off's curve.
 
-    With w at 8, the top of its slider, a page plays it from 0 to 8 and back, once, where the reader did not ask for less
-    motion. The photographs and the
-    curve are those of ``data/``: 50,000 images of a CIFAR-10 network at each of 14 weights, up to w = 4.
+    With w at 8, the top of its slider, a page plays it from 0 to 8 and back, once, where the reader did not ask for
+    less motion. The photographs and the curve are those of ``data/``: 50,000 images of a CIFAR-10 network at each of 14
+    weights, up to w = 4. On demand a page draws the photographs itself, with the network's student.
 
     ``samples`` (n, 2) and ``classes`` (n,) hold the points on screen; both can be observed.
     """
@@ -46,7 +55,17 @@ class WeightExplorer(Sampled):
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        self.about = {**photographs(), "curve": curve(), "named": list(NAMED)}
+        seeds = [SEEDS[name] for name in PICK]
+        self.about = {
+            **photographs(),
+            "curve": curve(),
+            "named": list(NAMED),
+            "student": _students.about(STUDENT),
+            "seeds": seeds,
+        }
+
+    def attributes(self) -> dict[str, str]:
+        return {"data-weights": STUDENT}
 
     def _draw(self, axes: list[Any]) -> None:
         x, classes = guided(self.mixture, self.w, steps=self.steps, method=self.sampler, v=self.v)

@@ -452,7 +452,9 @@ def test_samples_of_a_student(core: Any, name: str, w: float) -> None:
         )
         assert (ours - x).abs().mean() / 2 <= 2 / 255 / 20
         assert (alone[0] - x[1]).abs().mean() / 2 <= 2 / 255 / 20
-        torch.testing.assert_close(torch.tensor(js[0][step][1], dtype=torch.float32), pushes[step], rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(
+            torch.tensor(js[0][step][1], dtype=torch.float32), pushes[step], rtol=1e-2, atol=1e-3
+        )
     assert all((push > 0).all() == (w > 0) for push in pushes)
 
 

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from cfgtoy import artifacts, datasets, guidance, samplers, schedules
-from cfgtoy.explorers import SamplingExplorer, WeightExplorer
-from cfgtoy.explorers.weight import PICK
+from cfgtoy.explorers import SamplingExplorer, WeightExplorer, _students
+from cfgtoy.explorers.weight import PICK, SEEDS
 from tests.book.support import ROOT
 from tests.waiting import eventually, settle
 
@@ -104,6 +104,33 @@ def test_slider_moves_all_three(open_page: Open, theme: str) -> None:
     assert len(before) == 2 + len(PICK)
     assert all(old != new for old, new in zip(before, after, strict=True))
     assert "w = 2" in widget.locator(".cx-caption").inner_text()
+
+
+@pytest.mark.browser
+def test_student_draws_the_photographs_where_it_is_asked_to(open_page: Open) -> None:
+    """What stands there is what the student draws in Python, enlarged; w moves it, up to what it has learned."""
+    page = open_page(WeightExplorer(w=0.0), reduced_motion="reduce")
+    widget = page.locator(".cfgtoy-widget")
+    widget.locator("summary").click()
+    widget.get_by_role("button", name="Draw the photographs here").click()
+    y = [("airplane", "automobile", "bird", "cat", "deer", "dog", "frog").index(name) for name in PICK]
+    for typed, w in (("", 0.0), ("3", 3.0), ("7", 4.0)):
+        if typed:
+            widget.get_by_label("guidance weight w, exact value").fill(typed)
+            page.keyboard.press("Enter")
+        widget.locator(".cx-caption", has_text=f"by a student, at w = {w:g}:").wait_for()
+        tiles = widget.locator(".cx-photographs canvas").evaluate_all(
+            """tiles => tiles.map((tile) => {
+              const { width, height } = tile, copy = new OffscreenCanvas(width, height).getContext("2d");
+              copy.drawImage(tile, 0, 0);
+              return [...copy.getImageData(0, 0, width, height).data].filter((_, i) => i % 4 < 3);
+            })"""
+        )
+        shown = np.array(tiles, float).reshape(len(PICK), 32, 3, 32, 3, 3).mean((2, 4))
+        *_, (_, _, x) = _students.path("cifar10-student", w=w, y=y, seeds=[SEEDS[name] for name in PICK])
+        want = ((x.permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).numpy()
+        assert np.abs(shown - want).mean() < 6  # of enlarging and of the mean over three pixels each way
+    assert "learned w from 0 to 4" in widget.get_by_role("status").inner_text()
 
 
 @pytest.mark.browser

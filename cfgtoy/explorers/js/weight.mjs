@@ -2,6 +2,8 @@
 
 import { frechet, sampleMoments } from "./metrics.mjs";
 import { SAMPLERS } from "./samplers.mjs";
+import { paint, picture, pixels } from "./nets/pictures.mjs";
+import { Student } from "./nets/student.mjs";
 import { className, gridOf, Plot, viewOf } from "./plot.mjs";
 import { reporter, runner } from "./run.mjs";
 import { SAMPLER_NAMES } from "./sampling.mjs";
@@ -65,6 +67,17 @@ export default explorer({
     ui.select({ key: "sampler", label: "sampler of the points", options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]), parent: more });
     ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01, when: (s) => s.sampler === "ancestral", parent: more });
     ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)]], more);
+    // The photographs by a student, in a page; a kernel does not send its weights here.
+    const student = new Student(ui.model, about.student, () => ui.redraw(), { whole: true }), { w_max: learned, shape, classes } = about.student;
+    const small = picture(shape), megabytes = show(about.student.networks[about.student.network].bytes / 1e6);
+    let here = false, painted = null;
+    ui.ends.push(() => student.stop());
+    if (!ui.live) {
+      const [draw] = ui.buttons([[`Draw the photographs here (${megabytes} MB)`, () => {
+        here = draw.disabled = true;
+        ui.redraw();
+      }]], more);
+    }
     const table = ui.table("At this w", ["class", "Fréchet distance to its density"], more);
 
     const sheet = make("img", { src: `data:image/jpeg;base64,${about.sheet}` });
@@ -104,12 +117,21 @@ export default explorer({
       plane.describe(`${n} samples of ${mix.classes} classes at w = ${show(w)}, ${SAMPLER_NAMES[sampler]}, over the density that guidance is derived from.`);
       if (more.open) table(judged(mix, result));
 
+      if (here) student.want({ w: Math.min(Math.max(w, 0), learned), y: names.map((name) => classes.indexOf(name)), seeds: about.seeds });
+      const { shown } = student;
+      if (shown && shown !== painted) {
+        painted = shown;
+        tiles.forEach((canvas, i) => {
+          paint(small, pixels(shown.paths[i].at(-1).x, 0, shape));
+          canvas.getContext("2d").drawImage(small, 0, 0, canvas.width, canvas.height);
+        });
+      }
       const now = nearest(drawn, w);
-      if (loaded && now !== row) {
+      if (loaded && !shown && now !== row) {
         row = now;
         tiles.forEach((canvas, i) => canvas.getContext("2d").drawImage(sheet, i * tile, row * tile, tile, tile, 0, 0, canvas.width, canvas.height));
       }
-      const words = `Drawn at w = ${show(drawn[now])}: ${names.join(", ")}.`;
+      const words = `Drawn ${shown ? `here, by a student, at w = ${show(shown.what.w)}` : `at w = ${show(drawn[now])}`}: ${names.join(", ")}.`;
       if (caption.textContent !== words) {
         caption.textContent = words;
         photographs.setAttribute("aria-label", `Photographs d${words.slice(1)}`);
@@ -126,6 +148,9 @@ export default explorer({
       chart.mark(score, cost, theme.colors[1], 7);
       chart.describe(`Inception Score ${show(score)} and Fréchet distance ${show(cost)} of photographs, on the curve over w.`);
       if (beyond > 0.02 * n) return `At w = ${show(w)} ${show((100 * beyond) / n)} % of the points are outside of the picture.`;
+      if (student.trouble) return `The student did not answer: ${student.trouble}.`;
+      if (here && !shown) return `Loading the student, ${megabytes} MB …`;
+      if (shown && w > learned) return `The student has learned w from 0 to ${show(learned)}.`;
       return w > last[0] ? `Photographs were measured up to w = ${last[0]}.` : "";
     };
   },

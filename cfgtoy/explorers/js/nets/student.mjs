@@ -14,9 +14,9 @@ import { room, run } from "./engine.mjs";
 import { Source } from "./source.mjs";
 
 export class Student {
-  /** change(): called whenever there is something new to show. */
-  constructor(model, about, change) {
-    Object.assign(this, { about, change, source: new Source(model, about.networks), reduced: matchMedia("(prefers-reduced-motion: reduce)") });
+  /** change(): called whenever there is something new to show. whole: no sketches, and every wish is drawn to its end. */
+  constructor(model, about, change, { whole = false } = {}) {
+    Object.assign(this, { about, change, wholly: whole, source: new Source(model, about.networks), reduced: matchMedia("(prefers-reduced-motion: reduce)") });
     this.shown = null; // {what, paths: for each picture its [{lam, x}, …], first and seconds: of time, by, whole}
     this.trouble = ""; // why nothing more comes
     this.busy = false;
@@ -45,7 +45,7 @@ export class Student {
     let first = null;
     const tell = (by) => {
       const whole = paths.every((path) => path.length === of);
-      if (!whole && this.reduced.matches) return;
+      if (!whole && (this.wholly || this.reduced.matches)) return;
       this.shown = { what, paths, first, seconds: since(), by: BY[by], whole };
       this.change();
     };
@@ -58,7 +58,7 @@ export class Student {
         await this.inPage(what, signal, (picture, state, by) => {
           first ??= since();
           paths[picture].push(state);
-          this.short = paths.some((path) => !path.length);
+          this.short = paths.some((path) => path.length < (this.wholly ? of : 1));
           tell(by);
           if (!this.short && key !== this.key && !signal.aborted) this.begin();
         });
