@@ -202,7 +202,7 @@ def test_an_evaluation_takes_a_rule_too(tmp_path):
     few = ["--n", "20", "--steps", "2", "--batch", "10", "--device", "cpu", "--out", "r.json"]
     assert run("evaluate", "digits", *few, "--rule", "apg", "--eta", "0.2", "--interval", "-3", "3") == 0
     record = json.loads((tmp_path / "r.json").read_text())
-    apg = {"name": "apg", "options": {"eta": 0.2, "threshold": "inf"}}
+    apg = {"name": "apg", "options": {"eta": 0.2, "threshold": "inf", "momentum": 0.0}}
     assert record["rule"] == {"name": "interval", "options": {"lo": -3.0, "hi": 3.0, "of": apg}}
 
 
