@@ -16,6 +16,8 @@ from typing import Any
 
 from contents import cells, notebooks, parts, title
 
+from cfgtoy.ledger import MIME
+
 WORDS = 170  # of prose, a minute
 LINE, FORMULA, FIGURE, SLIDER = 3, 20, 15, 60  # seconds for a visible line of code, a set formula, and so on
 EXERCISE = 6  # minutes
@@ -106,7 +108,7 @@ def reading_seconds(cells: Sequence[dict[str, Any]]) -> float:
             prose = re.sub(r"(?ms)^\$\$.+?\$\$.*?$|\{[\w:-]+\}|[`$*#:(){}\[\]|\\]", " ", text)
             total += 60 * len(prose.split()) / WORDS + FORMULA * formulas
             continue
-        if "hide-input" not in cell["metadata"].get("tags", []):
+        if "hide-input" not in cell["metadata"].get("tags", []) and not folds(cell):
             total += LINE * sum(bool(line.strip()) for line in text.splitlines())
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -115,6 +117,12 @@ def reading_seconds(cells: Sequence[dict[str, Any]]) -> float:
             elif "image/png" in data:
                 total += FIGURE
     return total
+
+
+def folds(cell: dict[str, Any]) -> bool:
+    """Whether the page folds a cell's code: under a picture, or in the card of a measurement."""
+    kinds = {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
+    return bool(kinds & {"image/png", MIME})
 
 
 def exercises(cells: Sequence[dict[str, Any]]) -> Iterator[Exercise]:

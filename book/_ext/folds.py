@@ -1,7 +1,8 @@
 """Code that only serves a picture goes under it: one fold a picture, and never a row of folds above the first.
 
-Cells tagged ``hide-input`` that stand one after another are one piece of work. Their outputs stay in their order; their
-code goes into one fold under the last output, and where there is none yet, under the next picture of the section.
+That is the code of cells tagged ``hide-input`` and of those that put out a picture. Where they stand one after another
+they are one piece of work. Their outputs stay in their order; their code goes into one fold under the last output, and
+where there is none yet, under the next picture of the section. The gallery of explorers shows its code.
 """
 
 from __future__ import annotations
@@ -36,10 +37,6 @@ def is_cell(node: nodes.Node) -> bool:
     return isinstance(node, nodes.container) and node.get("nb_element") == "cell_code"
 
 
-def hidden(node: nodes.Node) -> bool:
-    return is_cell(node) and node.get("hide_mode") == "input"  # type: ignore[attr-defined]
-
-
 def shows(cell: nodes.Node) -> bool:
     """Whether a cell put out a picture or a widget."""
     if not is_cell(cell):
@@ -49,21 +46,31 @@ def shows(cell: nodes.Node) -> bool:
     )
 
 
+def hidden(node: nodes.Node) -> bool:
+    """Whether a cell has code, and that serves a picture or is tagged to be hidden."""
+    if not is_cell(node) or parts(node)[0] is None:  # type: ignore[arg-type]
+        return False
+    mode = node.get("hide_mode")  # type: ignore[attr-defined]
+    return mode == "input" or (mode is None and shows(node))
+
+
 def gather(app: Sphinx, doctree: nodes.document) -> None:
     """Move the code of hidden cells under their pictures."""
+    if app.env.docname.startswith("explorers/"):
+        return
     for parent in {id(node.parent): node.parent for node in doctree.findall(hidden)}.values():
         waiting: list[nodes.Element] = []
+        spent: list[nodes.Element] = []  # cells that had code alone
         children = list(parent.children)
         for at, node in enumerate(children):
             if hidden(node):
                 source, output = parts(node)
-                if source is not None:
-                    node.remove(source)
-                    waiting.append(source)
-                del node.attributes["hide_mode"]
-                node["classes"].remove("tag_hide-input")
+                node.remove(source)
+                waiting.append(source)
+                node.attributes.pop("hide_mode", None)
+                node["classes"] = [name for name in node["classes"] if name != "tag_hide-input"]
                 if output is None:
-                    node["classes"].append("moved")
+                    spent.append(node)
             if not waiting:
                 continue
             after = children[at + 1 :]
@@ -74,9 +81,8 @@ def gather(app: Sphinx, doctree: nodes.document) -> None:
             elif last and not comes(after):
                 put(parent, node, waiting, "Show the code", "Hide the code")
                 waiting = []
-        for node in children:
-            if "moved" in node.get("classes", []) if isinstance(node, nodes.Element) else False:
-                parent.remove(node)
+        for node in spent:
+            parent.remove(node)
 
 
 def comes(after: Sequence[nodes.Node]) -> bool:

@@ -105,6 +105,19 @@ def test_no_row_of_bars_before_the_first_picture(html: Path, chapter: Path) -> N
         assert after is None or "folded" not in (after.get("class") or []), cell.get_text()[:80]
 
 
+def test_code_for_a_picture_is_under_it(html: Path, chapter: Path) -> None:
+    """Outside of the gallery a cell with a picture shows no open code of its own."""
+    article = soup_of(html, chapter).select_one("article.bd-article")
+    assert article is not None
+    for cell in article.select("div.cell") if chapter.parent.name != "explorers" else []:
+        if cell.select_one(".cell_output img, .cell_output .cfgtoy-widget"):
+            assert not cell.select(":scope > .cell_input"), cell.get_text()[:80]
+            after = cell.find_next_sibling()
+            while after is not None and "cell" in after["class"] and "folded" not in after["class"]:
+                after = after.find_next_sibling()  # one piece of work with what it prints next
+            assert cell.select_one(".card") or "folded" in after["class"], cell.get_text()[:80]  # type: ignore[index]
+
+
 def test_no_code_is_lost(html: Path, chapter: Path) -> None:
     """Each cell's code is on its page once, wherever it was folded to."""
     soup = soup_of(html, chapter)

@@ -171,6 +171,7 @@ def test_minutes_follow_the_length(tmp_path: Path) -> None:
     figure = {"outputs": [{"data": {"image/png": "", "text/plain": "Figure: x"}}]}
     slider = {"outputs": [{"data": {"image/png": "", "text/plain": "Interactive figure: x"}}]}
     assert seconds(("code", "", figure)) == chapters.FIGURE
+    assert seconds(("code", "a = 1", figure)) == chapters.FIGURE  # its code is folded
     assert seconds(("code", "", slider)) == chapters.SLIDER
     assert seconds(("markdown", "## Exercises", {}), text) == 0
 
