@@ -121,7 +121,7 @@ def deal(app: Sphinx, doctree: nodes.document) -> None:
         conditions = asked(source.astext()) if source else []
         conditions += [[]] * (len(boxes) - len(conditions))
         for number, (box, lines) in enumerate(zip(boxes, conditions, strict=False)):
-            box["classes"].append("card")
+            box["classes"].append("statement")
             if number == 0:
                 for claim in reversed(claims):
                     text, who = told[claim]

@@ -59,7 +59,7 @@ def test_every_measurement_is_a_card(html: Path, chapter: Path) -> None:
         for number, one in enumerate(measurements):
             card = soup.find(id=tool("outputs").anchor(one["what"]))
             assert card is not None
-            assert "card" in card["class"]  # type: ignore[index]
+            assert "statement" in card["class"]  # type: ignore[index]
             text = card.get_text()
             assert one["verdict"] in text
             for claim in cell["metadata"].get("cfgtoy", {}).get("claims", []) if number == 0 else []:
@@ -96,7 +96,7 @@ def test_no_row_of_bars_before_the_first_picture(html: Path, chapter: Path) -> N
     )
     opening = cells[:first] if chapter.parent.name != "explorers" else []
     for cell in opening:
-        if "folded" in cell["class"] and not cell.find_parent(class_="card"):
+        if "folded" in cell["class"] and not cell.find_parent(class_="statement"):
             before = cell.find_previous_sibling()
             assert before is not None
             assert before.select_one(".cell_output"), cell.get_text()[:80]  # it is the code of a table
@@ -115,7 +115,7 @@ def test_code_for_a_picture_is_under_it(html: Path, chapter: Path) -> None:
             after = cell.find_next_sibling()
             while after is not None and "cell" in after["class"] and "folded" not in after["class"]:
                 after = after.find_next_sibling()  # one piece of work with what it prints next
-            assert cell.select_one(".card") or "folded" in after["class"], cell.get_text()[:80]  # type: ignore[index]
+            assert cell.select_one(".statement") or "folded" in after["class"], cell.get_text()[:80]  # type: ignore[index]
 
 
 def test_no_code_is_lost(html: Path, chapter: Path) -> None:
