@@ -50,6 +50,10 @@ def hidden(node: nodes.Node) -> bool:
     """Whether a cell has code, and that serves a picture or is tagged to be hidden."""
     if not is_cell(node) or parts(node)[0] is None:  # type: ignore[arg-type]
         return False
+    if any(
+        "check" in box for box in node.findall(nodes.container)
+    ):  # an exercise's, which has words of its own
+        return False
     mode = node.get("hide_mode")  # type: ignore[attr-defined]
     return mode == "input" or (mode is None and shows(node))
 

@@ -118,6 +118,14 @@ def test_code_for_a_picture_is_under_it(html: Path, chapter: Path) -> None:
             assert cell.select_one(".statement") or "folded" in after["class"], cell.get_text()[:80]  # type: ignore[index]
 
 
+def test_checks_keep_their_words(html: Path, chapter: Path) -> None:
+    """The fold of an exercise's check says what it is."""
+    for fold in soup_of(html, chapter).select("details.hide"):
+        inside = fold.find_parent(class_="solution") or fold.find_parent(class_="statement")
+        if inside is None and re.search(r"(?m)^check\w*\(|= Check\(", fold.select_one("pre").get_text()):  # type: ignore[union-attr]
+            assert "check" in fold.select_one("summary").get_text(), fold.get_text()[:80]  # type: ignore[union-attr]
+
+
 def test_no_code_is_lost(html: Path, chapter: Path) -> None:
     """Each cell's code is on its page once, wherever it was folded to."""
     soup = soup_of(html, chapter)

@@ -71,7 +71,8 @@ def visit(page: Page, site: str, page_name: str, visits: dict[str, Visit]) -> Vi
     page.goto(f"{site}/{page_name}.html")
     settle(page)
     assert page.locator("mjx-container").count() or not page.locator(".math").count()
-    errors = page.locator("mjx-merror, [data-mjx-error]").all_inner_texts()
+    unknown = 'mjx-container [style*="color: red"]'  # how MathJax sets a macro that it does not know
+    errors = page.locator(f"mjx-merror, [data-mjx-error], {unknown}").all_inner_texts()
     seen.trouble += [f"formula: {text}" for text in errors]
     resize(page, 375, 740)
     seen.too_wide = page.evaluate(WIDE)
