@@ -15,7 +15,20 @@ RECORDS = compare.read(FILE)
 @pytest.mark.parametrize("rule", ["classifier-free", "apg", "recfg", "adaptive"])
 @pytest.mark.parametrize("problem", ["overlapping", "gaussian-pair"])
 def test_a_part_drawn_again(rule, problem):
-    (new,) = compare.run([rule], [problem], [2.0], seeds=[1], n=1000)
+    compared(*compare.run([rule], [problem], [2.0], seeds=[1], n=1000))
+
+
+def test_a_part_in_64_dimensions():
+    compared(*compare.run(["mambo-g"], ["ring-64d"], [1.0], seeds=[1], n=1000))
+
+
+@pytest.mark.slow
+def test_a_part_on_digits():
+    compared(*compare.run(["frequency-decoupled"], ["digits"], [0.5], seeds=[1]))
+
+
+def compared(new):
+    """A record beside the stored one of its kind."""
     keys = ("rule", "problem", "w", "seed", "n", "steps", "sampler")
     old = next(r for r in RECORDS if all(r[key] == new[key] for key in keys))
     for name, value in old["measures"].items():
