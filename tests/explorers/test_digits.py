@@ -168,13 +168,15 @@ def test_path_of_a_digit(open_page: Open, explorer: DigitsExplorer) -> None:
 
 @browsing
 def test_student_alone_and_beside_its_teacher(open_page: Open, explorer: DigitsExplorer) -> None:
-    page = open_page(DigitsExplorer(w=2.0, network="student"))
+    page = open_page(DigitsExplorer(w=2.0, network="both"))
     student = functools.partial(truth, explorer, rule="student")
+    both = np.concatenate([truth(explorer, w=2.0), student(w=2.0)])
+    assert np.abs(pictures(page) - both).mean() < 1
+    page.get_by_label("network").select_option(label="student, 4 levels")
     assert np.abs(pictures(page) - student(w=2.0)).mean() < 1
     assert row(page, "looks") == "4"
     assert page.get_by_label("sampler").is_hidden()
     page.get_by_label("network").select_option(label="side by side")
-    both = np.concatenate([truth(explorer, w=2.0), student(w=2.0)])
     assert np.abs(pictures(page) - both).mean() < 1
     page.get_by_role("button", name="6: show its path").last.click()
     page.locator(DONE).wait_for()

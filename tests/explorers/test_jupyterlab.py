@@ -131,8 +131,10 @@ def test_traits_go_both_ways(browser: Any, lab: str) -> None:
     # The photographs' student in the same two ways.
     photos = page.locator(".cx[data-network=cifar10-student]")
     photos.scroll_into_view_if_needed()
-    photos.get_by_label("guidance weight w, exact value").fill("3")
-    page.keyboard.press("Enter")
+    slider = photos.get_by_label("guidance weight w", exact=True)
+    slider.focus()
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
     photos.locator("td", has_text="in this page").wait_for()
     run("""def away():
         from cfgtoy.explorers import _students

@@ -131,7 +131,7 @@ export default explorer({
         row = now;
         tiles.forEach((canvas, i) => canvas.getContext("2d").drawImage(sheet, i * tile, row * tile, tile, tile, 0, 0, canvas.width, canvas.height));
       }
-      const words = `Drawn ${shown ? `here, by a student, at w = ${show(shown.what.w)}` : `at w = ${show(drawn[now])}`}: ${names.join(", ")}.`;
+      const words = `Drawn ${shown ? `here, by a student, at w = ${show(shown.what.w)}` : `at w = ${show(drawn[now])}`}: ${names.join(", ")}.${shown ? " The curve is its teacher’s." : ""}`;
       if (caption.textContent !== words) {
         caption.textContent = words;
         photographs.setAttribute("aria-label", `Photographs d${words.slice(1)}`);
