@@ -25,11 +25,11 @@ from cfgtoy._ranks import pick_device
 from cfgtoy.images import Sampling
 from cfgtoy.nets.degraded import degraded
 
-LEFT_OUT = ("negative", "interval", "auto", "frequency-decoupled")
-MORE: list[tuple[str, dict[str, object]]] = [
-    ("interval", {"lo": -3.0, "hi": 3.0}),
-    ("frequency-decoupled", {}),
-]
+LEFT_OUT = (
+    "negative",
+    "auto",
+)  # the one is plain guidance where no class is named, the other needs a worse model
+OPTIONS: dict[str, dict[str, Any]] = {"interval": {"lo": -3.0, "hi": 3.0}}
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     cuda = device.type == "cuda"
     torch._dynamo.config.recompile_limit = 256  # every rule calls the network in its own way
 
-    chosen = [(name, {}) for name in guidance.RULES if name not in LEFT_OUT] + MORE
+    chosen = [(name, OPTIONS.get(name, {})) for name in guidance.RULES if name not in LEFT_OUT]
     if args.bad:
         chosen.append(("auto", {"bad": artifacts.load_denoiser(args.bad, device)}))
     if args.only:

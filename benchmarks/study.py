@@ -126,14 +126,13 @@ def plan(out: Path, *, tiny: bool = False, gpus: int = 1) -> list[Step]:
     sweep("sweep-classifier-unconditional", data, *classifier, w="-1 0 1 2 3 4 6 8", n=50_000, minutes=4.0)
 
     own = "--batch 20 --device cpu" if tiny else "--batch 2500 --dtype bfloat16 --compile"
-    few += " --images-halving 32" if tiny else ""
+    halving = ("--images-halving", "32") if tiny else ()
     for name in ("student", "student-full"):
         recipe = "digits-student" if tiny else f"cifar10-{name}"
-        model = train(f"train-{name}", recipe, "--steps", "1", minutes=13.0, parts=1)
+        model = train(f"train-{name}", recipe, "--steps", "1", *halving, minutes=13.0, parts=1)
         for k in (4, 2, 1):
             part = model.parent / ("" if k == 1 else f"steps-{k}") / model.name
             sweep(f"sweep-{name}-{k}", part, w="0 0.2 0.4 0.6 0.8 1 2 4", n=50_000, minutes=1.2, how=own)
-    few = few.removesuffix(" --images-halving 32")
 
     short, equal = "digits" if tiny else "cifar10-short", () if tiny else ("--images", "2000000")
     for p in ("0.1", "0.2", "0.5"):

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from .. import artifacts, samplers
-from ..prediction import NetDenoiser
 from . import _noise, _weights
 
 __all__ = ["about", "load", "path", "push"]
@@ -80,5 +79,5 @@ def push(name: str, *, w: float, y: Sequence[int], seeds: Sequence[int]) -> list
     return out
 
 
-def _fit(student: NetDenoiser, w: float) -> float:
-    return min(max(float(w), 0.0), student.w_max)  # type: ignore[attr-defined]
+def _fit(student: artifacts.StudentDenoiser, w: float) -> float:
+    return min(max(float(w), 0.0), student.w_max)

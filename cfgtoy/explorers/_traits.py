@@ -103,7 +103,7 @@ class Explorer(StaticWidget):
     """A widget whose constructor takes its checked traits, by keyword.
 
     A subclass states them once, as class attributes. Its signature and the arguments in its docstring are made from
-    them, in the order in which they stand; ``controls``, ``question`` and ``alt`` come last.
+    them, in the order in which they stand; ``backend``, ``controls``, ``question`` and ``alt`` come last.
     """
 
     controls = checked(
@@ -122,8 +122,9 @@ class Explorer(StaticWidget):
         super().__init_subclass__(**kwargs)
         bases = [vars(base) for base in reversed(cls.__mro__)]
         traits = {name: trait for base in bases for name, trait in base.items() if isinstance(trait, checked)}
-        for last in ("controls", "question", "alt"):
-            traits[last] = traits.pop(last)
+        for last in ("backend", "controls", "question", "alt"):
+            if last in traits:
+                traits[last] = traits.pop(last)
         cls.__signature__ = inspect.Signature([t.parameter(name) for name, t in traits.items()])
         if "module" in vars(cls) and cls.__doc__:
             lines = (

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import torch
-import traitlets
 from torch import Tensor
 
 from .. import artifacts, guidance, samplers, schedules
-from ..datasets.images import to_uint8
-from ..images.sheets import sheet
 from . import _noise, _students, _weights
-from ._exact import JS, integer_class
-from ._traits import Explorer, checked, integer, number, one_of, words
+from ._drawn import Drawn, below
+from ._exact import JS
+from ._traits import integer, number, one_of, words
 
 __all__ = ["DigitsExplorer"]
 
@@ -27,14 +23,7 @@ NETWORK, CLASSIFIER, STUDENT = "digits", "digits-noisy-classifier", "digits-stud
 LO, HI = -9.0, 10.0
 
 
-def _check_digit(name: str, value: Any) -> int | None:
-    digit = None if value is None else integer_class(name, value)
-    if digit is not None and digit > 9:
-        raise ValueError(f"{name}: got {value!r}, takes a digit from 0 to 9, or None")
-    return digit
-
-
-class DigitsExplorer(Explorer):
+class DigitsExplorer(Drawn):
     """Ten digits, one a class, from one noise, drawn by the shipped U-Net or its student while the reader sets w.
 
     In a page the weights of ``data/`` lie beside it and run in the browser; in JupyterLab the browser gets them from
@@ -44,6 +33,8 @@ class DigitsExplorer(Explorer):
     of the first row; None before a browser showed them. It can be observed.
     """
 
+    networks = (NETWORK, CLASSIFIER, STUDENT)
+    tiles = (10, 8, 660)
     module = JS / "digits.mjs"
     styles = (JS / "explorers.css",)
 
@@ -61,19 +52,8 @@ class DigitsExplorer(Explorer):
         ["teacher", "student", "both"],
         '``"teacher"``, ``"student"`` (four levels, one evaluation each, w up to 4) or ``"both"``.',
     )
-    pick = checked(None, _check_digit, "The digit whose path is shown, 0 … 9, or None.", "int | None")
-    backend = one_of(
-        "page",
-        ["page", "kernel"],
-        'In JupyterLab, who draws: ``"page"``, the browser, or ``"kernel"``, PyTorch. A page has no kernel.',
-    )
+    pick = below(10, "The digit whose path is shown, 0 … 9, or None.", "a digit")
     alt = words("Ten digits, one a class, drawn from one noise by a network, with w under a slider.")
-
-    about = traitlets.Dict().tag(sync=True)
-    images = traitlets.Instance(Tensor, allow_none=True)
-    _images = traitlets.Any(None, allow_none=True).tag(
-        sync=True
-    )  # the same as the browser sends them, float32
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
@@ -82,14 +62,13 @@ class DigitsExplorer(Explorer):
             "network": NETWORK,
             "classifier": CLASSIFIER,
             "student": {"name": STUDENT, "grid": student["grid"], "w_max": student["w_max"]},
-            "networks": {name: _weights.entry(name) for name in (NETWORK, CLASSIFIER, STUDENT)},
+            "networks": {name: _weights.entry(name) for name in self.networks},
             "shape": list(self._denoiser.shape),
             "classes": list(self._denoiser.classes),
             "lo": LO,
             "hi": HI,
-            "prepared": base64.b64encode(to_uint8(self._start).numpy().tobytes()).decode(),
+            "prepared": self._prepared(),
         }
-        self.on_msg(self._answer)
 
     @cached_property
     def _denoiser(self) -> artifacts.ImageDenoiser:
@@ -101,7 +80,6 @@ class DigitsExplorer(Explorer):
 
     @cached_property
     def _start(self) -> Tensor:
-        """The digits at the settings that the widget was made with, (10, 1, 8, 8): what a page shows at first."""
         rule = "student" if self.network == "student" else RULES[0] if self.rule == "both" else self.rule
         *_, (_, x, _) = self.path(w=self.w, steps=self.steps, sampler=self.sampler, seed=self.seed, rule=rule)
         return x
@@ -138,35 +116,6 @@ class DigitsExplorer(Explorer):
         for (lam, _, x), push in zip(_students.path(STUDENT, **how), pushes, strict=True):
             yield lam, x, push
 
-    def attributes(self) -> dict[str, str]:
-        return {"data-network": NETWORK, "data-weights": f"{NETWORK} {CLASSIFIER} {STUDENT}"}
-
-    def still(self) -> tuple[bytes, int]:
-        """The digits as the widget starts, for viewers that run no script."""
-        buffer = io.BytesIO()
-        sheet(to_uint8(self._start), columns=10, scale=8).save(buffer, "PNG", optimize=True)
-        return buffer.getvalue(), 660
-
-    def _answer(self, _: Any, question: dict[str, Any], __: Any) -> None:
-        """Answer the browser: with the weights that it asks for, or with what it wants drawn."""
-        answer: dict[str, Any] = {"id": question.get("id")}
-        try:
-            if "weights" in question:
-                if question["weights"] not in (NETWORK, CLASSIFIER, STUDENT):
-                    takes = f"{NETWORK}, {CLASSIFIER} or {STUDENT}"
-                    raise ValueError(f"weights: got {question['weights']!r}, takes {takes}")
-                buffer = _weights.read(question["weights"])
-            else:
-                path = self.path(**question["draw"])
-                rows = [torch.cat([torch.tensor([lam]), x.flatten(), push]) for lam, x, push in path]
-                buffer = torch.cat(rows).numpy().tobytes()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self.send(answer | {"message": str(error)}, [b""])
-        else:
-            self.send(answer, [buffer])
-
-    @traitlets.observe("_images")
-    def _receive(self, change: Any) -> None:
-        if change["new"]:
-            values = torch.frombuffer(bytearray(change["new"]), dtype=torch.float32)
-            self.images = values.reshape(-1, *self._denoiser.shape).clone()
+    def _numbers(self, question: dict[str, Any]) -> Tensor:
+        path = self.path(**question["draw"])
+        return torch.cat([torch.cat([torch.tensor([lam]), x.flatten(), push]) for lam, x, push in path])

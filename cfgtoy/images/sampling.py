@@ -215,7 +215,9 @@ class Settings:
         if classes is None and isinstance(number := getattr(model, "num_classes", None), int):
             classes = tuple(map(str, range(number)))
         rule = make_rule(how.rule)
+        grid = None
         if isinstance(model, artifacts.StudentDenoiser):
+            grid = model.grid
             if rule != make_rule("classifier-free"):
                 raise ValueError(
                     f"rule: got {rule.name!r} for a student, which takes w as an input: takes 'classifier-free', or "
@@ -228,12 +230,10 @@ class Settings:
         known = getattr(parts.get("classifier"), "classes", classes)
         if known is not None and classes is not None and len(known) != len(classes):
             raise ValueError(f"classifier: got one of {len(known)} classes, takes {len(classes)}")
-        own = getattr(model, "grid", None)
-        grid = (level_grid(how, getattr(model, "schedule", schedules.Cosine())) if own is None else own).to(
-            place
-        )
+        if grid is None:
+            grid = level_grid(how, getattr(model, "schedule", schedules.Cosine()))
         ready = {part: _prepared(value, how, place) for part, value in parts.items()}
-        return cls(_prepared(model, how, place), how, grid, tuple(shape), classes, ready)
+        return cls(_prepared(model, how, place), how, grid.to(place), tuple(shape), classes, ready)
 
     @property
     def device(self) -> torch.device:

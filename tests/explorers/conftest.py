@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,38 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert not complaints, json.dumps(complaints, indent=1)
+
+
+@pytest.fixture
+def site(browser: Any, tmp_path: Path) -> Any:
+    """``with site(widget, …) as page``: a page from disk, with scripts that make trouble in it or in its workers."""
+
+    @contextmanager
+    def site(
+        widget: StaticWidget,
+        *,
+        above: str = "",
+        page_script: str = "",
+        worker: str = "",
+        spoil: Callable[[Path], None] = lambda folder: None,
+        asked: list[str] | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        folder = tmp_path / "networks"
+        body = _weights.place(widget.static_html(), folder, "networks/")
+        spoil(folder)
+        (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{above}{body}')
+        context = browser.new_context(viewport={"width": 1100, "height": 1000}, **options)
+        page = context.new_page()
+        if asked is not None:
+            page.on("request", lambda request: asked.append(request.url))
+        page.add_init_script(
+            f"const Plain = Blob; globalThis.Blob = function (parts, options) {{"
+            f" return new Plain([{json.dumps(worker)}, ...parts], options); }}; {page_script}"
+        )
+        page.goto((tmp_path / "page.html").as_uri())
+        page.locator(".cfgtoy-widget[data-ready=true]").wait_for()
+        yield page
+        context.close()
+
+    return site

@@ -10,8 +10,7 @@ import inspect
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,41 +62,6 @@ def truth(explorer: DigitsExplorer, **settings: Any) -> np.ndarray:
     how = {"w": 1.0, "steps": 20, "sampler": "dpm++2m", "seed": 0, "rule": "classifier-free"} | settings
     *_, (_, x, _) = explorer.path(**how)  # type: ignore[arg-type]
     return ((x[:, 0] + 1) * 127.5).clamp(0, 255).numpy()
-
-
-@pytest.fixture
-def site(browser: Any, tmp_path: Path) -> Any:
-    """``with site(widget, …) as page``: a page from disk, with scripts that make trouble in it or in its worker."""
-
-    @contextmanager
-    def site(
-        widget: DigitsExplorer,
-        *,
-        above: str = "",
-        page_script: str = "",
-        worker: str = "",
-        spoil: Callable[[Path], None] = lambda folder: None,
-        asked: list[str] | None = None,
-        **options: Any,
-    ) -> Iterator[Any]:
-        folder = tmp_path / "networks"
-        body = _weights.place(widget.static_html(), folder, "networks/")
-        spoil(folder)
-        (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{above}{body}')
-        context = browser.new_context(viewport={"width": 1100, "height": 900}, **options)
-        page = context.new_page()
-        if asked is not None:
-            page.on("request", lambda request: asked.append(request.url))
-        page.add_init_script(
-            f"const Plain = Blob; globalThis.Blob = function (parts, options) {{"
-            f" return new Plain([{json.dumps(worker)}, ...parts], options); }}; {page_script}"
-        )
-        page.goto((tmp_path / "page.html").as_uri())
-        page.locator(".cfgtoy-widget[data-ready=true]").wait_for()
-        yield page
-        context.close()
-
-    return site
 
 
 # -- what it shows -----------------------------------------------------------------------------------------

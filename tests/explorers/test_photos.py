@@ -9,8 +9,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,40 +76,6 @@ def draw(page: Any) -> None:
 @pytest.fixture(scope="module")
 def explorer() -> PhotosExplorer:
     return PhotosExplorer()
-
-
-@pytest.fixture
-def site(browser: Any, tmp_path: Path) -> Any:
-    """``with site(widget, …) as page``: a page from disk, with scripts that make trouble in it or in its workers."""
-
-    @contextmanager
-    def site(
-        widget: PhotosExplorer,
-        *,
-        page_script: str = "",
-        worker: str = "",
-        spoil: Callable[[Path], None] = lambda folder: None,
-        asked: list[str] | None = None,
-        **options: Any,
-    ) -> Iterator[Any]:
-        folder = tmp_path / "networks"
-        body = _weights.place(widget.static_html(), folder, "networks/")
-        spoil(folder)
-        (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{body}')
-        context = browser.new_context(viewport={"width": 1100, "height": 1000}, **options)
-        page = context.new_page()
-        if asked is not None:
-            page.on("request", lambda request: asked.append(request.url))
-        page.add_init_script(
-            f"const Plain = Blob; globalThis.Blob = function (parts, options) {{"
-            f" return new Plain([{json.dumps(worker)}, ...parts], options); }}; {page_script}"
-        )
-        page.goto((tmp_path / "page.html").as_uri())
-        page.locator(".cfgtoy-widget[data-ready=true]").wait_for()
-        yield page
-        context.close()
-
-    return site
 
 
 # -- what it shows -----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from cfgtoy import (
     nets,
     samplers,
 )
+from tests.guidance.pyramid import pyramid_parts
 
 F64 = torch.float64
 LEVELS = [-20.0, -4.0, 0.0, 3.0, 12.0]
@@ -717,22 +718,9 @@ def test_adaptive_that_never_agrees_is_cfg(mixture, z, y, w):
 
 
 def pyramid_matrix(n: int) -> Tensor:
-    """Blur, halve, double, blur of n pixels in a row, written out pixel by pixel, (n, n)."""
-
-    def mirrored(i, m):
-        return -i if i < 0 else 2 * (m - 1) - i if i >= m else i
-
-    blur = torch.zeros(n, n, dtype=F64)
-    for i in range(n):
-        for k, tap in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True):
-            blur[i, mirrored(i + k, n)] += tap / 16
-    halve, grow = torch.zeros(n // 2, n, dtype=F64), torch.zeros(n, n // 2, dtype=F64)
-    for i in range(n // 2):
-        halve[i, 2 * i] = halve[i, 2 * i + 1] = 0.5
-        for j, other in ((2 * i, i - 1), (2 * i + 1, i + 1)):
-            grow[j, i] += 0.75
-            grow[j, min(max(other, 0), n // 2 - 1)] += 0.25
-    return blur @ grow @ halve @ blur
+    """Blur, halve, double, blur of n pixels in a row, (n, n)."""
+    down, up = pyramid_parts(n)
+    return up @ down
 
 
 @pytest.mark.parametrize("w", [0.0, 3.0])

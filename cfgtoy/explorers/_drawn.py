@@ -1,0 +1,99 @@
+"""What the explorers share whose pictures a network draws, in the page or in the kernel."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any, ClassVar
+
+import torch
+import traitlets
+from torch import Tensor
+
+from ..datasets.images import to_uint8
+from ..images.sheets import sheet
+from . import _weights
+from ._exact import integer_class
+from ._traits import Explorer, checked, one_of
+
+__all__ = ["Drawn", "below"]
+
+
+def below(count: int, doc: str, what: str = "an integer") -> checked:
+    """A trait: None, or a number from 0 to ``count`` − 1."""
+
+    def check(name: str, value: Any) -> int | None:
+        found = None if value is None else integer_class(name, value)
+        if found is not None and found >= count:
+            raise ValueError(f"{name}: got {value!r}, takes {what} from 0 to {count - 1}, or None")
+        return found
+
+    return checked(None, check, doc, "int | None")
+
+
+class Drawn(Explorer):
+    """Pictures on screen, ``images``, and whoever draws them: the page's networks, or the kernel.
+
+    A subclass says what ``_start`` and ``_numbers`` are, and sets ``about``, whose ``shape`` is that of a picture.
+    """
+
+    networks: ClassVar[tuple[str, ...]]
+    """The weights that the browser may ask for; the first names the explorer."""
+    tiles: ClassVar[tuple[int, int, int]]
+    """Columns, pixels a pixel, and width on a page of the still picture."""
+
+    backend = one_of(
+        "page",
+        ["page", "kernel"],
+        'In JupyterLab, who draws: ``"page"``, the browser, or ``"kernel"``, PyTorch. A page has no kernel.',
+    )
+    about = traitlets.Dict().tag(sync=True)
+    images = traitlets.Instance(Tensor, allow_none=True)
+    # the same as the browser sends them, float32
+    _images = traitlets.Any(None, allow_none=True).tag(sync=True)
+
+    _start: Any
+    """The pictures at the settings that the widget was made with, (n, c, h, w): what a page shows at first."""
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.on_msg(self._answer)
+
+    def _numbers(self, question: dict[str, Any]) -> Tensor:
+        """The numbers that answer a question of the browser, in one row."""
+        raise NotImplementedError
+
+    def _prepared(self) -> str:
+        return base64.b64encode(to_uint8(self._start).numpy().tobytes()).decode()
+
+    def attributes(self) -> dict[str, str]:
+        return {"data-network": self.networks[0], "data-weights": " ".join(self.networks)}
+
+    def still(self) -> tuple[bytes, int]:
+        """The pictures as the widget starts, for viewers that run no script."""
+        buffer, (columns, scale, width) = io.BytesIO(), self.tiles
+        sheet(to_uint8(self._start), columns=columns, scale=scale).save(buffer, "PNG", optimize=True)
+        return buffer.getvalue(), width
+
+    def _answer(self, _: Any, question: dict[str, Any], __: Any) -> None:
+        """Answer the browser: with the weights that it asks for, or with what it wants drawn."""
+        answer: dict[str, Any] = {"id": question.get("id")}
+        try:
+            if "weights" in question:
+                if question["weights"] not in self.networks:
+                    *others, last = self.networks
+                    takes = f"{', '.join(others)} or {last}" if others else last
+                    raise ValueError(f"weights: got {question['weights']!r}, takes {takes}")
+                buffer = _weights.read(question["weights"])
+            else:
+                buffer = self._numbers(question).numpy().tobytes()
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            self.send(answer | {"message": str(error)}, [b""])
+        else:
+            self.send(answer, [buffer])
+
+    @traitlets.observe("_images")
+    def _receive(self, change: Any) -> None:
+        if change["new"]:
+            values = torch.frombuffer(bytearray(change["new"]), dtype=torch.float32)
+            self.images = values.reshape(-1, *self.about["shape"]).clone()
