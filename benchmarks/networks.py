@@ -64,7 +64,7 @@ PRODUCT = """([keys, fast]) => {
   return (2 * m * n * k) / 1e6 / Math.min(...times);
 }"""
 STEP = """([keys, fast, rounds]) => {
-  const [text] = Object.values(__cfgtoyWeights), { network } = globalThis.__cfgtoy[keys.guided];
+  const text = Object.values(__cfgtoyWeights).join(""), { network } = globalThis.__cfgtoy[keys.guided];
   const { net } = network(globalThis.__cfgtoy[keys.weights].fromBase64(text), { fast });
   const z = new Float32Array(2 * 3 * 32 * 32).map((_, i) => Math.sin(i)), times = [];
   for (let i = 0; i < rounds + 1; i++) {
@@ -151,10 +151,12 @@ def main() -> None:
         digits(browser, "classifier-free", rounds, PLAIN)
         digits(browser, "classifier-free", rounds, network="student", limit=0.5)
         photos(browser, keys["student"], rounds)
-        (Path(folder) / "weights.js").write_text(_weights.script("cifar10"))
+        parts = _weights.scripts("cifar10")
+        for file, text in parts.items():
+            (Path(folder) / file).write_text(text)
         tags = [
             *(f"<script>{text}</script>" for text in scripts.values()),
-            '<script src="weights.js"></script>',
+            *(f'<script src="{file}"></script>' for file in parts),
         ]
         (Path(folder) / "page.html").write_text("\n".join(tags), "utf-8")
         page = browser.new_page()

@@ -1,7 +1,8 @@
 """Weight files for the page: the very bytes of ``data/``, as scripts that a page from disk can load too.
 
 Nothing is kept twice: the scripts are made when a page is. A page's loader takes the text that such a script leaves
-behind, decodes it, and compares its SHA-256 with the one that the widget was made with, which is the manifest's.
+behind, decodes it, and compares its SHA-256 with the one that the widget was made with, which is the manifest's. A
+large file comes as several scripts, so that a browser never stops long over one of them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Any
 
 from .. import artifacts
 
-__all__ = ["entry", "place", "read", "script"]
+__all__ = ["PART", "entry", "place", "read", "scripts"]
+
+PART = 8_400_000
+"""Bytes of weights in a script, at most; a multiple of three, so that the parts' base64 is the whole's."""
 
 _WANTED = re.compile(r'data-weights="(?P<names>[\w -]+)"')
 
@@ -29,16 +33,25 @@ def read(name: str) -> bytes:
 
 
 def entry(name: str) -> dict[str, Any]:
-    """What a page must know before it loads the weights ``name``: {"file", "sha256", "bytes"}."""
+    """What a page must know before it loads the weights ``name``: {"files", "sha256", "bytes"}."""
     found = artifacts.load(name)
     size = found.path.stat().st_size
-    return {"file": f"{name}-{found.sha256[:10]}.js", "sha256": found.sha256, "bytes": size}
+    stem, count = f"{name}-{found.sha256[:10]}", -(-size // PART)
+    files = [f"{stem}.js"] if count == 1 else [f"{stem}-{part + 1}.js" for part in range(count)]
+    return {"files": files, "sha256": found.sha256, "bytes": size}
 
 
-def script(name: str) -> str:
-    """A classic script that leaves the weights ``name``, in base64, in ``__cfgtoyWeights`` under its own file name."""
-    text = base64.b64encode(read(name)).decode()
-    return f'(globalThis.__cfgtoyWeights ??= {{}})[{json.dumps(entry(name)["file"])}] = "{text}";\n'
+def scripts(name: str) -> dict[str, str]:
+    """By file name, in order: classic scripts that leave the weights ``name`` in ``__cfgtoyWeights``.
+
+    Each leaves its part, in base64, under its own file name.
+    """
+    raw, files = read(name), entry(name)["files"]
+    texts = (base64.b64encode(raw[at : at + PART]).decode() for at in range(0, len(raw), PART))
+    return {
+        file: f'(globalThis.__cfgtoyWeights ??= {{}})[{json.dumps(file)}] = "{text}";\n'
+        for file, text in zip(files, texts, strict=True)
+    }
 
 
 def place(page: str, folder: Path, address: str) -> str:
@@ -60,6 +73,7 @@ def place(page: str, folder: Path, address: str) -> str:
     manifest = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
     for name in names:
         manifest[name] = entry(name)
-        (folder / manifest[name]["file"]).write_text(script(name), encoding="utf-8")
+        for file, text in scripts(name).items():
+            (folder / file).write_text(text, encoding="utf-8")
     listed.write_text(json.dumps(dict(sorted(manifest.items())), indent=1) + "\n", encoding="utf-8")
     return _WANTED.sub(f'data-weights="{address}"', page)

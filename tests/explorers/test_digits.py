@@ -332,7 +332,7 @@ def test_a_drag_over_http_and_again_offline(browser: Any, tmp_path: Path, explor
 
 def damage(folder: Path) -> None:
     """One letter of the base64 text."""
-    file = folder / _weights.entry("digits")["file"]
+    file = folder / _weights.entry("digits")["files"][0]
     text = file.read_text()
     at = len(text) // 2
     file.write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :])
@@ -419,7 +419,7 @@ def test_scripts_are_the_shipped_files(tmp_path: Path) -> None:
     listed = json.loads((tmp_path / "n" / "manifest.json").read_text())
     assert set(listed) == {"digits", "digits-noisy-classifier", "digits-student"}
     for name, about in listed.items():
-        text = (tmp_path / "n" / about["file"]).read_text()
+        text = (tmp_path / "n" / about["files"][0]).read_text()
         raw = base64.b64decode(text.split('"')[-2])
         assert raw == (artifacts.data_folder() / shipped[name]["file"]).read_bytes()
         assert about["sha256"] == shipped[name]["sha256"] == hashlib.sha256(raw).hexdigest()

@@ -293,3 +293,28 @@ def test_v_is_there_only_where_it_matters(open_page: Open) -> None:
     assert slider.count() == 0
     widget.get_by_label("sampler").select_option(label="ancestral")
     assert slider.count() == 1
+
+
+def test_the_name_of_an_axis_keeps_off_the_numbers(core: Any) -> None:
+    """Whatever the numbers beside it: each begins to the right of where the name, which is turned, ends."""
+    for top in (0.02, 0.0002, 40, 123456):
+        js = core.run(
+            """const box = document.createElement("div"), seen = [], fill = CanvasRenderingContext2D.prototype.fillText;
+               box.style.width = "400px";
+               document.body.append(box);
+               CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+                 const { b, e } = this.getTransform(), { width, fontBoundingBoxDescent } = this.measureText(text);
+                 const number = this.textAlign === "right";
+                 seen.push({ turned: b !== 0, number, left: x - width, right: e + fontBoundingBoxDescent });
+                 return fill.call(this, text, x, y);
+               };
+               const plot = new m.plot.Plot(box, { axes: ["a", "name"], ratio: 0.4 });
+               plot.begin({ x0: 0, x1: 1, y0: 0, y1: d.top }, m.plot.readTheme(document.body));
+               CanvasRenderingContext2D.prototype.fillText = fill;
+               box.remove();
+               const lefts = seen.filter(({ number }) => number).map(({ left }) => left);
+               return { name: seen.find(({ turned }) => turned).right, lefts };""",
+            top=top,
+        )
+        assert len(js["lefts"]) > 1
+        assert min(js["lefts"]) >= js["name"] + 2, js

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import http.server
@@ -17,9 +18,9 @@ import numpy as np
 import pytest
 import torch
 
-from cfgtoy import artifacts
-from cfgtoy.explorers import PhotosExplorer, _students, _weights
-from cfgtoy.explorers.photos import STUDENT
+from cfgtoy import artifacts, guidance, samplers
+from cfgtoy.explorers import PhotosExplorer, _noise, _students, _teachers, _weights
+from cfgtoy.explorers.photos import STUDENT, TEACHER
 from tests.waiting import settle
 
 browsing = pytest.mark.browser
@@ -309,13 +310,7 @@ def test_the_page_answers_while_it_draws(browser: Any, site: Any, explorer: Phot
         page.locator("td", has_text=HERE).wait_for()
         fill(page, W, "3")
         page.locator(DONE).wait_for()
-        events = json.loads(browser.stop_tracing())["traceEvents"]
-    names = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
-    tasks = [  # of CPU time, in milliseconds
-        e["tdur"] / 1000
-        for e in events
-        if e["name"] == "RunTask" and "tdur" in e and names.get((e["pid"], e["tid"])) == "CrRendererMain"
-    ]
+        tasks = main_thread(browser.stop_tracing())
     assert len(tasks) > 100
     assert max(tasks) < 50
 
@@ -362,7 +357,7 @@ def test_a_drag_over_http_and_again_offline(browser: Any, tmp_path: Path, explor
 
 def damage(folder: Path) -> None:
     """One letter of the base64 text."""
-    file = folder / _weights.entry(STUDENT)["file"]
+    file = folder / _weights.entry(STUDENT)["files"][0]
     text = file.read_text()
     at = len(text) // 2
     file.write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :])
@@ -414,12 +409,142 @@ def test_some_workers_are_enough(site: Any, explorer: PhotosExplorer) -> None:
         assert page.evaluate("made") == 3
 
 
+# -- the teacher -------------------------------------------------------------------------------------------
+
+
+SENT = """
+globalThis.sent = [];
+const post = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (message, ...rest) {
+  const { run, cancel, rule, w, y } = message;
+  if (run ?? cancel) sent.push({ run, cancel, rule, w, y });
+  return post.call(this, message, ...rest);
+};"""
+TAUGHT = "tr:has-text('seconds to its first sketch')"
+
+
+def bring(page: Any) -> None:
+    page.get_by_role("button", name="Bring the teacher").click()
+
+
+def main_thread(trace: bytes) -> list[float]:
+    """CPU time of the tasks of the page's main thread, in milliseconds."""
+    events = json.loads(trace)["traceEvents"]
+    names = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    return [
+        e["tdur"] / 1000
+        for e in events
+        if e["name"] == "RunTask" and "tdur" in e and names.get((e["pid"], e["tid"])) == "CrRendererMain"
+    ]
+
+
+@browsing
+@pytest.mark.slow
+def test_the_teacher_on_demand(browser: Any, site: Any) -> None:
+    """Nothing of it before the click; a sketch beside the student's; cancelled by a new w; one picture as in Python."""
+    asked: list[str] = []
+    parts = _weights.entry(TEACHER)["files"]
+    with site(PhotosExplorer(), asked=asked, page_script=SENT) as page:
+        page.set_default_timeout(120_000)
+        button = page.get_by_role("button", name="Bring the teacher")
+        assert "32.3 MB" in button.inner_text()
+        assert re.search(r"about \d+ s an image", button.inner_text())
+        draw(page)
+        pictures(page)
+        page.get_by_label("network").select_option(label="side by side")
+        assert "not in the page yet" in status(page)
+        assert off(pictures(page)) < 1
+        assert not [url for url in asked if url.rpartition("/")[2] in parts]
+        browser.start_tracing(page=page, categories=["disabled-by-default-devtools.timeline", "__metadata"])
+        bring(page)
+        page.locator(TAUGHT).wait_for()
+        tasks = main_thread(browser.stop_tracing())
+        assert len(tasks) > 50
+        assert max(tasks) < 50
+        assert [url.rpartition("/")[2] for url in asked if "networks/cifar10-fd" in url] == parts
+        assert all(url.startswith(("file:", "blob:", "data:")) for url in asked)
+        assert button.is_hidden()
+        fill(page, W, "2")
+        page.wait_for_function("sent.some(({ rule, w }) => rule && w === 2)")
+        page.get_by_label("network").select_option(label="student, 4 levels")
+        page.get_by_role("button", name="frog, noise 1: show its path").click()
+        page.get_by_role("img", name="The same by the teacher: class frog").wait_for()
+        page.locator(DONE).wait_for()
+        strip = page.get_by_role("img", name="The same by the teacher: class frog")
+        shown = np.array(strip.evaluate(PIXELS.replace(".cx-pictures canvas", "canvas")), float)
+        words = page.locator(".cx-path .cx-plot canvas").get_attribute("aria-label")
+        sent = page.evaluate("sent")
+    told = list(_teachers.path(TEACHER, w=2.0, y=[6], seeds=[0], sampler="dpm++2m"))
+    shown = shown.reshape(-1, 32, 32, 3)
+    for ours, at in ((shown[0], 0), (shown[-1], -1)):
+        x = ((told[at][1][0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
+        assert np.abs(ours - x).mean() <= 2
+    most = max(push.item() * math.exp(-lam / 2) for lam, _, push in told)
+    assert float(re.search(r"at most (\d+\.\d+)", words).group(1)) == pytest.approx(most, abs=0.006)  # type: ignore[union-attr]
+    runs = {message["run"]: message for message in sent if message.get("rule")}
+    cancelled = {message["cancel"] for message in sent if message.get("cancel")}
+    tens = {run for run, message in runs.items() if len(message["y"]) > 1}
+    assert {runs[run]["w"] for run in tens} == {1, 2}
+    assert tens <= cancelled
+    assert [message["y"] for run, message in runs.items() if run not in cancelled] == [[6]]
+
+
+def harm(folder: Path) -> None:
+    """One letter in the third part of the teacher."""
+    file = folder / _weights.entry(TEACHER)["files"][2]
+    text = file.read_text()
+    at = len(text) // 2
+    file.write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :])
+
+
+SMALL = """
+const grow = WebAssembly.Memory.prototype.grow;
+WebAssembly.Memory.prototype.grow = function (pages) {
+  if (this.buffer.byteLength + 65536 * pages > 60e6) throw new RangeError("out");
+  return grow.call(this, pages);
+};"""
+
+
+@browsing
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"spoil": harm}, "its weights are damaged, their SHA-256 is not the one that was noted"),
+        ({"spoil": lambda to: (to / _weights.entry(TEACHER)["files"][1]).unlink()}, "not where this page looks"),
+        ({"worker": SMALL}, "this device has not enough memory for the network"),
+    ],
+    ids=["damaged", "missing", "memory"],
+)  # fmt: skip
+def test_the_student_stays_where_the_teacher_does_not_come(
+    site: Any, how: dict[str, Any], words: str
+) -> None:
+    with site(PhotosExplorer(), **how) as page:
+        bring(page)
+        page.get_by_role("status").filter(has_text="The teacher did not come").wait_for()
+        assert words in status(page)
+        assert "The student stays" in status(page)
+        assert off(pictures(page)) < 1
+        fill(page, W, "3")
+        assert off(pictures(page), w=3.0) < 1
+        assert page.get_by_role("button", name="Bring the teacher").is_visible()
+
+
 # -- Python ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("w", -0.1), ("w", float("nan")), ("seed", -1), ("y", 10), ("y", -1), ("pick", 20), ("backend", "gpu")],
+    [
+        ("w", -0.1),
+        ("w", float("nan")),
+        ("seed", -1),
+        ("y", 10),
+        ("y", -1),
+        ("pick", 20),
+        ("backend", "gpu"),
+        ("network", "weak"),
+        ("sampler", "heun"),
+    ],
 )
 def test_bad_values_are_named(explorer: PhotosExplorer, name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: got .*, takes "):
@@ -435,12 +560,20 @@ def test_output_holds_no_weights_and_no_address(explorer: PhotosExplorer) -> Non
     data, metadata = explorer._repr_mimebundle_()
     assert metadata["image/png"]["alt"]
     fragment = re.sub(r'src="data:[^"]*"', "", data["text/html"])
-    assert f'data-weights="{STUDENT}"' in fragment
+    assert f'data-weights="{STUDENT} {TEACHER}"' in fragment
     assert "http" not in fragment
-    assert len(fragment) < 250_000
+    assert len(fragment) < 260_000
 
 
 def test_script_fits_and_is_the_shipped_file(tmp_path: Path) -> None:
+    """The student in one script; the teacher in several, joined the same bytes."""
+    _weights.place(f'<div data-weights="{TEACHER}"></div>', tmp_path / "teacher", "n/")
+    entry, joined = _weights.entry(TEACHER), b""
+    for name in entry["files"]:
+        assert (tmp_path / "teacher" / name).stat().st_size <= 12_000_000
+        joined += base64.b64decode((tmp_path / "teacher" / name).read_text().split('"')[-2])
+    assert hashlib.sha256(joined).hexdigest() == entry["sha256"] == artifacts.manifest()[TEACHER]["sha256"]
+    assert len(joined) == entry["bytes"]
     _weights.place(f'<div data-weights="{STUDENT}"></div>', tmp_path, "n/")
     (file,) = tmp_path.glob("*.js")
     assert file.stat().st_size <= 12_000_000
@@ -480,6 +613,19 @@ def test_the_kernel_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(pushes, torch.cat(_students.push(STUDENT, w=2.0, y=[3], seeds=[1])))
     made._handle_custom_msg({"id": 10, "weights": "../../etc/passwd"}, [])
     assert "takes" in sent[3][0]["message"]
+    how = {"w": 2.0, "y": [3], "seeds": [1], "sampler": "ddim"}
+    made._handle_custom_msg({"id": 11, "teach": how}, [])
+    levels = torch.frombuffer(bytearray(sent[4][1][0]), dtype=torch.float32).reshape(18, 1 + 3072 + 1)
+    model, grid = artifacts.load_denoiser(TEACHER), torch.tensor(_teachers.about(TEACHER)["grid"])
+    z, y = _noise.normal(3072, 1).reshape(1, 3, 32, 32), torch.tensor([3])
+    torch.testing.assert_close(levels[:, 0], grid)
+    with torch.no_grad():
+        first = 2.0 * (model(z, grid[0], y).eps - model(z, grid[0], None).eps)
+        x = samplers.sample(
+            guidance.classifier_free(model, w=2.0), y, shape=(1, 3, 32, 32), z=z, grid=grid, method="ddim"
+        )
+    assert levels[0, -1].item() == pytest.approx(first.square().mean().sqrt().item(), rel=1e-3)
+    torch.testing.assert_close(levels[-1, 1:-1], x.flatten(), rtol=1e-3, atol=1e-3)
 
 
 def test_push_is_the_difference_of_two_answers() -> None:

@@ -71,8 +71,9 @@ export class Plot {
 
   /** Clear and take on the view {x0, x1, y0, y1}; the frame follows the size of the page. */
   begin(view, theme) {
-    const { left, right, top, bottom } = MARGIN, head = this.title ? 18 : 0;
+    const { right, top, bottom } = MARGIN, head = this.title ? 18 : 0;
     const width = Math.max(Math.round(this.box.clientWidth), 120), dpr = Math.min(window.devicePixelRatio || 1, 3);
+    const left = this.room(view, theme, width - MARGIN.left - right);
     const w = width - left - right, h = Math.round(w * this.ratio), height = h + top + bottom + head;
     if (this.canvas.width !== Math.round(width * dpr) || this.canvas.height !== Math.round(height * dpr)) {
       this.canvas.width = Math.round(width * dpr);
@@ -90,6 +91,13 @@ export class Plot {
     this.oy = this.top + h - view.y0 * this.ky;
     if (this.title) this.text(this.title, left + w / 2, top + 4, { align: "center", weight: 600 });
     this.frame();
+  }
+
+  /** The margin on the left: the numbers and, beside them, the name of the axis. */
+  room({ y0, y1 }, { font }, w) {
+    this.ctx.font = `400 ${font}`;
+    const wide = ticks(y0, y1, Math.max(2, (w * this.ratio) / 45)).map((y) => this.ctx.measureText(minus(y)).width);
+    return Math.max(MARGIN.left, Math.ceil(Math.max(...wide, 0)) + 25);
   }
 
   X(x) { return this.ox + x * this.kx; }

@@ -15,7 +15,7 @@ export const BY = { wasm: "WebAssembly, in this page", js: "JavaScript, in this 
 
 export class Answers {
   /**
-   * about: {networks: {name: {file, sha256, bytes}}, shape, classes, lo, hi}; change(): called when there is something new
+   * about: {networks: {name: {files, sha256, bytes}}, shape, classes, lo, hi}; change(): called when there is something new
    * to draw.
    */
   constructor(model, about, change) {

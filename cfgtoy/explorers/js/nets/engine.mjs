@@ -37,8 +37,8 @@ function begin(where) {
 }
 
 /**
- * Have a network ready in a worker, the first where nothing is said. bring(): a promise of its weight file, {text} in
- * base64 or {bytes}. Resolves to {key, kind}, kind "wasm" or "js"; rejects with an Error whose message is a clause of a
+ * Have a network ready in a worker, the first where nothing is said. bring(): a promise of its weight file, {texts}, parts in
+ * base64, or {bytes}. Resolves to {key, kind}, kind "wasm" or "js"; rejects with an Error whose message is a clause of a
  * sentence. What failed can be tried again.
  */
 export async function ready(sha256, bring, where = 0) {
@@ -48,7 +48,13 @@ export async function ready(sha256, bring, where = 0) {
     load.promise = new Promise((resolve, reject) => Object.assign(load, { resolve, reject }));
     load.promise.catch(() => loads.delete(sha256));
     loads.set(sha256, load);
-    bring().then((content) => worker.postMessage({ load: sha256, ...content })).catch(load.reject);
+    bring().then(async ({ texts = [], ...content }) => {
+      for (const [i, text] of texts.entries()) {
+        if (i) await new Promise((go) => setTimeout(go)); // copying a large part takes a task of the page's own
+        worker.postMessage({ part: sha256, text });
+      }
+      worker.postMessage({ load: sha256, ...content });
+    }).catch(load.reject);
   }
   return { key: sha256, kind: await loads.get(sha256).promise };
 }

@@ -3,7 +3,7 @@
 import { ready } from "./engine.mjs";
 
 export class Source {
-  /** networks: {name: {file, sha256, bytes}}. In a page `model` knows the folder of the files; it is live with a kernel. */
+  /** networks: {name: {files, sha256, bytes}}. In a page `model` knows the folder of the files; it is live with a kernel. */
   constructor(model, networks) {
     Object.assign(this, { model, networks, live: model.get("live") });
     this.asked = new Map(); // questions to the kernel, by number
@@ -37,7 +37,9 @@ export class Source {
     }
     const folder = this.model.get("folder");
     if (!folder?.endsWith("/")) throw new Error("its weights are not with this page");
-    return fromScript(folder, this.networks[name].file);
+    const texts = [];
+    for (const file of this.networks[name].files) texts.push(await fromScript(folder, file));
+    return { texts };
   }
 
   /** A question to the kernel: resolves to the numbers that answer it. */
@@ -59,7 +61,7 @@ export class Source {
   }
 }
 
-/** Weights as a script of their own, which a page from disk may load too. It leaves their text in `__cfgtoyWeights`. */
+/** Weights as a script of their own, or a part of them, which a page from disk may load too. It leaves their text in `__cfgtoyWeights`. */
 function fromScript(address, file) {
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");
@@ -69,7 +71,7 @@ function fromScript(address, file) {
       const all = globalThis.__cfgtoyWeights ?? {}, text = all[file];
       delete all[file];
       script.remove();
-      text ? resolve({ text }) : fail("are damaged: the file holds something else");
+      text ? resolve(text) : fail("are damaged: the file holds something else");
     };
     script.onerror = () => fail("are not where this page looks for them");
     document.head.append(script);

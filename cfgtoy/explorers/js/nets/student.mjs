@@ -21,6 +21,8 @@ export class Student {
     this.trouble = ""; // why nothing more comes
     this.busy = false;
     this.pushes = new Map(); // what `push` knows
+    this.most = Infinity; // workers
+    this.how = {}; // more for a run in a worker
   }
 
   stop() {
@@ -58,7 +60,7 @@ export class Student {
         await this.inPage(what, signal, (picture, state, by) => {
           first ??= since();
           paths[picture].push(state);
-          this.short = paths.some((path) => path.length < (this.wholly ? of : 1));
+          this.short = !this.how.aside && paths.some((path) => path.length < (this.wholly ? of : 1));
           tell(by);
           if (!this.short && key !== this.key && !signal.aborted) this.begin();
         });
@@ -78,14 +80,14 @@ export class Student {
   // -- who draws ---------------------------------------------------------------------------------------------------------
 
   /** The pictures are dealt to the workers in turn. seen(picture, {lam, x}, by) is called for each state of each. */
-  async inPage({ w, y, seeds }, signal, seen) {
-    const { network, grid } = this.about, net = await this.source.spread(network, Math.min(room(), y.length));
+  async inPage({ w, y, seeds, sampler = "ddim" }, signal, seen) {
+    const { network, grid } = this.about, net = await this.source.spread(network, Math.min(room(), y.length, this.most));
     if (signal.aborted) return;
-    this.short = true;
+    this.short = !this.how.aside;
     await Promise.all(net.where.map((where, k) => {
       const mine = [...y.keys()].filter((i) => i % net.where.length === k);
-      const job = { denoiser: net.key, w, y: mine.map((i) => y[i]), z: this.noise(mine.map((i) => seeds[i])), grid, sampler: "ddim", apart: true };
-      return run(job, signal, ({ picture, lam, x }) => seen(mine[picture], { lam, x }, net.kind), where);
+      const job = { denoiser: net.key, w, y: mine.map((i) => y[i]), z: this.noise(mine.map((i) => seeds[i])), grid, ...this.how, sampler, apart: true };
+      return run(job, signal, ({ picture, lam, x, push }) => seen(mine[picture], { lam, x, push: push[0] }, net.kind), where);
     }));
   }
 

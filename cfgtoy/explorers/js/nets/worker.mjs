@@ -1,10 +1,12 @@
 // What runs beside the page, so that the page never waits: networks and their samples, by messages.
 //
-// {load: sha256, text or bytes}                     → {loaded: sha256, kind} or {failed: sha256, message}
-// {run: id, denoiser: sha256, classifier: sha256, rule, w, compare, y, z, grid, sampler, apart}
+// {part: sha256, text}                              → nothing yet: the next part of a weight file, in base64
+// {load: sha256, bytes or none after parts}         → {loaded: sha256, kind} or {failed: sha256, message}
+// {run: id, denoiser: sha256, classifier: sha256, rule, w, compare, y, z, grid, sampler, apart, aside}
 //                                                   → {id, step, picture, lam, x, push} at each level and {id, done: true}, or
 //                                                     {id, message}; all pictures at once, or, `apart`, one after another:
 //                                                     first each at the first level, then each at the second, …
+//                                                     `aside`: slowly, beside the other runs, which need not wait for it
 // {cancel: id}                                      → nothing more of it
 
 import { states } from "../samplers.mjs";
@@ -13,24 +15,28 @@ import { fromBase64, sha256 } from "./weights.mjs";
 
 /** Answer the messages that come to `self`. */
 export default function serve(self) {
-  const networks = new Map(), cancelled = new Set(), waiting = [];
+  const networks = new Map(), parts = new Map(), cancelled = new Set(), waiting = [];
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => waiting.shift()();
   const breathe = () => new Promise((go) => { // let messages in
     waiting.push(go);
     port2.postMessage(null);
   });
-  let last = Promise.resolve(); // one run at a time
+  let last = Promise.resolve(); // one run at a time, but for those aside
 
   self.onmessage = ({ data }) => {
-    if ("load" in data) load(data);
+    if ("part" in data) parts.set(data.part, [...(parts.get(data.part) ?? []), data.text]);
+    else if ("load" in data) load(data);
     else if ("cancel" in data) cancelled.add(data.cancel);
+    else if (data.aside) run(data);
     else last = last.then(() => run(data));
   };
 
-  function load({ load: key, text, bytes }) {
+  function load({ load: key, bytes }) {
+    const texts = parts.get(key);
+    parts.delete(key);
     try {
-      bytes ??= fromBase64(text);
+      bytes ??= joined(texts);
       if (sha256(bytes) !== key) throw new Error("its weights are damaged, their SHA-256 is not the one that was noted");
       const made = network(bytes);
       networks.set(key, made);
@@ -40,7 +46,7 @@ export default function serve(self) {
     }
   }
 
-  async function run({ run: id, denoiser, classifier, grid, sampler, y, z, apart = false, ...how }) {
+  async function run({ run: id, denoiser, classifier, grid, sampler, y, z, apart = false, aside, ...how }) {
     try {
       const nets = { denoiser: networks.get(denoiser), classifier: networks.get(classifier) }, size = z.length / y.length;
       const begin = (y, z) => {
@@ -62,6 +68,18 @@ export default function serve(self) {
     }
     cancelled.delete(id);
   }
+}
+
+/** The bytes of a file from its parts, which are forgotten on the way: a large one is there twice for a part at a time only. */
+function joined(texts) {
+  if (texts.length === 1) return fromBase64(texts[0]);
+  const bytes = new Uint8Array(texts.reduce((sum, text) => sum + (text.length / 4) * 3 - (text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0), 0));
+  for (let at = 0; texts.length; ) {
+    const part = fromBase64(texts.shift());
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
 function words(error) {
