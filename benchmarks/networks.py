@@ -3,8 +3,9 @@
 Run: ``python benchmarks/networks.py``.
 
 One line a figure. ``seconds``: medians over several noises, from a setting to the last picture, as the page itself
-shows them. A worker is one thread; the photographs' student runs in one a core, up to four. ``longest task``: of the
-page's main thread, from loading to the end, in milliseconds as the browser reports them (nothing below 50).
+shows them. A worker is one thread; the photographs' student runs in one a core, up to four, its teacher in up to
+two. ``longest task``: of the page's main thread, from loading to the end, in milliseconds as the browser reports
+them (nothing below 50).
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from cfgtoy.explorers import DigitsExplorer, PhotosExplorer, _students, _weights
+from cfgtoy.explorers import DigitsExplorer, PhotosExplorer, _students, _teachers, _weights
 from cfgtoy.explorers._bundle import modules
 from cfgtoy.explorers._exact import JS
+from cfgtoy.explorers.photos import TEACHER
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WATCH = """
@@ -48,6 +50,25 @@ ONE = """async ([key, about, rounds]) => {
     out.push([student.shown.first, student.shown.seconds]);
   }
   if (student.trouble) throw new Error(student.trouble);
+  return out;
+}"""
+
+# The same for the teacher, one worker and then all pictures of its sheet.
+TAUGHT = """async ([key, about, counts]) => {
+  const { Teacher } = globalThis.__cfgtoy[key], out = [];
+  const model = { get: (name) => ({ live: false, folder: "n/" })[name] };
+  let done;
+  const over = () => teacher.trouble || (teacher.shown?.whole && !teacher.busy);
+  const teacher = new Teacher(model, about, () => over() && done());
+  for (const [i, count] of counts.entries()) {
+    await new Promise((go) => {
+      done = go;
+      const y = Array.from({ length: count }, (_, k) => (i + k) % 10);
+      teacher.want({ w: 1, y, seeds: y.map(() => i), sampler: "dpm++2m" });
+    });
+    if (teacher.trouble) throw new Error(teacher.trouble);
+    out.push([teacher.shown.first, teacher.shown.seconds]);
+  }
   return out;
 }"""
 
@@ -135,6 +156,31 @@ def photos(browser: Any, key: str, rounds: int) -> None:
         page.close()
 
 
+def taught(browser: Any, key: str, rounds: int) -> None:
+    """One picture, and a sheet of ten, with the CIFAR-10 teacher."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = browser.new_page()
+        body = _weights.place(PhotosExplorer().static_html(), Path(folder) / "n", "n/")
+        (Path(folder) / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><body>{body}', "utf-8")
+        page.add_init_script(WATCH)
+        page.goto((Path(folder) / "page.html").as_uri())
+        about = _teachers.about(TEACHER)
+        (loaded, _), *times = page.evaluate(TAUGHT, [key, about, [1] * (rounds + 1)])
+        sketch, whole = (statistics.median(column) for column in zip(*times, strict=True))
+        levels = len(about["grid"])
+        tell("one CIFAR-10 image, teacher, its first sketch", seconds=round(sketch, 2))
+        tell("the same, with loading and checking the weights", seconds=round(loaded, 2))
+        tell(f"one CIFAR-10 image, teacher, {levels} levels of two looks", seconds=round(whole, 2))
+        _, (sketch, whole) = page.evaluate(TAUGHT, [key, about, [10, 10]])
+        tell(
+            f"ten CIFAR-10 images, teacher, {min(page.evaluate('navigator.hardwareConcurrency'), 2)} workers",
+            sketch=round(sketch, 2),
+            seconds=round(whole, 1),
+            **{"longest task": max(page.evaluate("tasks"))},
+        )
+        page.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -151,6 +197,7 @@ def main() -> None:
         digits(browser, "classifier-free", rounds, PLAIN)
         digits(browser, "classifier-free", rounds, network="student", limit=0.5)
         photos(browser, keys["student"], rounds)
+        taught(browser, keys["teacher"], rounds)
         parts = _weights.scripts("cifar10")
         for file, text in parts.items():
             (Path(folder) / file).write_text(text)

@@ -507,6 +507,11 @@ def test_cifar10_unet(core: Any, tmp_path: Path) -> None:
         guided = guidance.classifier_free(denoiser(TEACHER), w=2.0)
         with torch.no_grad():
             x = samplers.sample(
-                guided, torch.tensor([8]), shape=(1, 3, 32, 32), z=start, grid=torch.tensor(grid), method=sampler
+                guided,
+                torch.tensor([8]),
+                shape=(1, 3, 32, 32),
+                z=start,
+                grid=torch.tensor(grid),
+                method=sampler,
             )
         assert (torch.tensor(js).reshape(x.shape) - x).abs().mean() / 2 <= 2 / 255 / 20
