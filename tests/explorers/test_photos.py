@@ -21,7 +21,7 @@ import torch
 from cfgtoy import artifacts, guidance, samplers
 from cfgtoy.explorers import PhotosExplorer, _noise, _students, _teachers, _weights
 from cfgtoy.explorers.photos import STUDENT, TEACHER
-from tests.waiting import settle
+from tests.waiting import eventually, resize, settle
 
 browsing = pytest.mark.browser
 Open = Callable[..., Any]
@@ -464,6 +464,9 @@ def test_the_teacher_on_demand(browser: Any, site: Any) -> None:
         assert [url.rpartition("/")[2] for url in asked if "networks/cifar10-fd" in url] == parts
         assert all(url.startswith(("file:", "blob:", "data:")) for url in asked)
         assert button.is_hidden()
+        assert page.locator(".cx-picture:visible").count() == 20
+        page.get_by_label("network").select_option(label="teacher, 18 levels")
+        eventually(page, lambda: page.locator(".cx-picture:visible").count() == 10, "the student’s are still there")
         fill(page, W, "2")
         page.wait_for_function("sent.some(({ rule, w }) => rule && w === 2)")
         page.get_by_label("network").select_option(label="student, 4 levels")
@@ -474,6 +477,8 @@ def test_the_teacher_on_demand(browser: Any, site: Any) -> None:
         shown = np.array(strip.evaluate(PIXELS.replace(".cx-pictures canvas", "canvas")), float)
         words = page.locator(".cx-path .cx-plot canvas").get_attribute("aria-label")
         sent = page.evaluate("sent")
+        resize(page, 320, 900)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
     told = list(_teachers.path(TEACHER, w=2.0, y=[6], seeds=[0], sampler="dpm++2m"))
     shown = shown.reshape(-1, 32, 32, 3)
     for ours, at in ((shown[0], 0), (shown[-1], -1)):

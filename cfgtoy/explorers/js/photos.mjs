@@ -47,7 +47,7 @@ export default explorer({
     const levels = about.teacher.grid, few = Array.from({ length: MOST }, (_, i) => Math.round((i * (levels.length - 1)) / (MOST - 1)));
     const caption = (textContent) => make("p", { className: "cx-caption", textContent });
     const filmstrip = (grid) => make("div", { className: "cx-strip", role: "img" },
-      ...grid.map((lam) => make("div", {}, picture(shape), make("span", { "aria-hidden": "true", textContent: `λ = ${show(Math.round(lam * 10) / 10)}` }))));
+      ...grid.map((lam, i) => make("div", {}, picture(shape), make("span", { "aria-hidden": "true", textContent: grid.length > 4 && i % 3 ? "" : `λ = ${show(Math.round(lam * 10) / 10)}` }))));
     const strip = filmstrip(about.grid), whose = caption("the student"), taught = filmstrip(few.map((s) => levels[s])), whoseElse = caption("the teacher");
     strips.append(whose, strip, whoseElse, taught);
     path.append(strips);
@@ -157,7 +157,7 @@ export default explorer({
       table(shown ? [["looks at each picture", String(about.grid.length)], ["seconds to a first sketch", show(shown.first)],
         ["seconds to all twenty", shown.whole ? show(shown.seconds) : "…"], ["by", shown.by],
         ...(asked && teacher.shown ? [["the teacher’s looks at each", String(levels.length * (teacher.shown.what.w === 0 ? 1 : 2))], ["seconds to its first sketch", show(teacher.shown.first)],
-          [`seconds to its ${teacher.shown.what.y.length}`, teacher.shown.whole ? show(teacher.shown.seconds) : "…"]] : [])] : []);
+          [`seconds to its ${teacher.shown.what.y.length > 1 ? teacher.shown.what.y.length : "one"}`, teacher.shown.whole ? show(teacher.shown.seconds) : "…"]] : [])] : []);
       if (trouble) return `The student did not answer: ${trouble}.${shown ? "" : " These pictures were drawn beforehand."}`;
       if (failed) return `The teacher did not come: ${failed}. The student stays.`;
       if (asked && lesson.length && !teacher.shown) return `Loading the teacher, ${more} MB …`;
