@@ -466,7 +466,9 @@ def test_the_teacher_on_demand(browser: Any, site: Any) -> None:
         assert button.is_hidden()
         assert page.locator(".cx-picture:visible").count() == 20
         page.get_by_label("network").select_option(label="teacher, 18 levels")
-        eventually(page, lambda: page.locator(".cx-picture:visible").count() == 10, "the student’s are still there")
+        eventually(
+            page, lambda: page.locator(".cx-picture:visible").count() == 10, "the student’s are still there"
+        )
         fill(page, W, "2")
         page.wait_for_function("sent.some(({ rule, w }) => rule && w === 2)")
         page.get_by_label("network").select_option(label="student, 4 levels")
