@@ -8,6 +8,7 @@ with needs("explorers"):
     from .digits import DigitsExplorer
     from .field import FieldExplorer
     from .forward import ForwardExplorer
+    from .particle import ParticleExplorer
     from .photos import PhotosExplorer
     from .sampling import SamplingExplorer
     from .temperature import TemperatureExplorer
@@ -19,6 +20,7 @@ __all__ = [
     "FieldExplorer",
     "ForwardExplorer",
     "Frames",
+    "ParticleExplorer",
     "PhotosExplorer",
     "SamplingExplorer",
     "StaticWidget",

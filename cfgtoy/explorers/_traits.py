@@ -12,7 +12,7 @@ import traitlets
 from .. import _checks
 from ._static import StaticWidget
 
-__all__ = ["Explorer", "checked", "integer", "number", "one_of", "whole", "words"]
+__all__ = ["Explorer", "checked", "flag", "integer", "number", "one_of", "whole", "words"]
 
 
 class checked(traitlets.TraitType[Any, Any]):
@@ -73,6 +73,11 @@ def one_of(default: str, names: Sequence[str], doc: str = "") -> checked:
     """One of the strings ``names``."""
     takes = f"one of {', '.join(map(repr, names))}"
     return checked(default, _that(lambda value: value in names, takes), doc, "str")
+
+
+def flag(default: bool, doc: str = "") -> checked:
+    """True or False."""
+    return checked(default, _that(lambda value: isinstance(value, bool), "True or False"), doc, "bool")
 
 
 def words(default: str, doc: str = "What the reader sees, in a sentence.") -> checked:

@@ -13,6 +13,7 @@ from cfgtoy import GaussianMixture, datasets
 from cfgtoy.explorers import (
     FieldExplorer,
     ForwardExplorer,
+    ParticleExplorer,
     SamplingExplorer,
     TemperatureExplorer,
     TradeoffExplorer,
@@ -21,7 +22,14 @@ from cfgtoy.explorers._exact import JS
 from tests.waiting import eventually, resize, settle
 
 pytestmark = pytest.mark.browser
-ALL = [ForwardExplorer, FieldExplorer, SamplingExplorer, TemperatureExplorer, TradeoffExplorer]
+ALL = [
+    ForwardExplorer,
+    FieldExplorer,
+    ParticleExplorer,
+    SamplingExplorer,
+    TemperatureExplorer,
+    TradeoffExplorer,
+]
 Open = Callable[..., Any]
 
 PIXELS = "widget => [...widget.querySelectorAll('canvas')].map(c => c.toDataURL()).join()"
@@ -130,7 +138,9 @@ def test_narrow_windows_and_dense_screens(open_page: Open, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
-@pytest.mark.parametrize("kind", [FieldExplorer, SamplingExplorer, TemperatureExplorer, TradeoffExplorer])
+@pytest.mark.parametrize(
+    "kind", [FieldExplorer, ParticleExplorer, SamplingExplorer, TemperatureExplorer, TradeoffExplorer]
+)
 @pytest.mark.parametrize("w", ["1e6", "-1e6", "1e300"])
 def test_absurd_weights(open_page: Open, kind: type, w: str) -> None:
     page = open_page(kind())
@@ -230,6 +240,37 @@ def test_handles_move_and_widen_a_class(open_page: Open) -> None:
     page.mouse.up()
     assert value(spread.get_attribute("aria-valuetext")) == pytest.approx(2 * before, rel=0.1)
     assert "mixture=" in page.evaluate("location.hash")
+
+
+def test_a_particle_is_dragged_and_runs_on_from_there(open_page: Open) -> None:
+    """By keys, by the mouse, and by λ; a link brings it back. New noise moves the SDE's twin alone."""
+    page = open_page(ParticleExplorer(lam=-2.0, at=-2.0), ParticleExplorer(twins=True, lam=8.0))
+    first, second = (page.locator(".cfgtoy-widget").nth(n) for n in (0, 1))
+    particle = first.get_by_label("Particle: arrow keys move it")
+    particle.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowUp")
+    assert particle.get_attribute("aria-valuetext") == "−0.90, 0"
+    box = particle.bounding_box()
+    page.mouse.move(box["x"] + 12, box["y"] + 12)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 72, box["y"] + 12, steps=4)
+    page.mouse.up()
+    x, y = (value(part) for part in particle.get_attribute("aria-valuetext").split(", "))
+    assert x > -0.5
+    assert abs(y) < 0.05
+    first.get_by_label("log-SNR λ (noise → data), exact value").fill("8")
+    page.keyboard.press("Enter")
+    settle(page)
+    assert value(particle.get_attribute("aria-valuetext").split(", ")[1]) > 1  # class A is at the top
+    link, told = page.evaluate("location.hash"), second.locator("canvas").get_attribute("aria-label")
+    second.get_by_role("button", name="New noise").click()
+    settle(page)
+    after = second.locator("canvas").get_attribute("aria-label")
+    assert told.split("; SDE")[0] == after.split("; SDE")[0]
+    assert told != after
+    again = open_page(ParticleExplorer(lam=-2.0, at=-2.0), ParticleExplorer(twins=True), hash=link)
+    assert pixels(again.locator(".cfgtoy-widget").nth(0)) == pixels(first)
 
 
 def test_readout_follows_the_pointer(open_page: Open) -> None:

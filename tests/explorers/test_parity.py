@@ -307,3 +307,48 @@ def test_random_numbers_are_normal_and_seeded(core: Any) -> None:
     assert abs(a.var() - 1) < 4 * math.sqrt(2 / 20001)
     assert abs((a[:-1] * a[1:]).mean()) < 4 / 141
     assert abs((a**4).mean() - 3) < 4 * math.sqrt(96 / 20001)
+
+
+@pytest.mark.parametrize("to", [-6.0, 2.37])
+def test_one_particle_with_its_arrows_and_its_twin(core: Any, to: float) -> None:
+    """The ODE to either side, the SDE on given noise, x̂ on the way and the three arrows, by the package's samplers."""
+    from cfgtoy import datasets
+
+    mix, w, y, lo = datasets.three_gaussians(dtype=F64), 3.0, torch.tensor([1]), -1.0
+    json = {name: getattr(mix, name).tolist() for name in ("means", "covs", "weights", "labels")}
+    draws = torch.randn(60, 2, generator=torch.Generator().manual_seed(5), dtype=F64)
+    js = core.run(
+        """const mix = new m.mixture.Mixture(d.mixture), noise = Float64Array.from(d.noise);
+           const given = { start: d.z, from: d.lo, to: d.to, w: d.w, y: 1, noise };
+           const run = (sampler) => m.particle.way(mix, { ...given, sampler });
+           const told = ({ z, x, grid }) => ({ z: [...z], x: [...x], grid: [...grid] });
+           return { ode: told(run("heun")), sde: d.to > d.lo ? told(run("ancestral")) : null,
+                    arrows: Object.values(m.particle.arrowsAt(mix.at(d.to), ...d.z, 1, d.w)) };""",
+        mixture=json, noise=draws.flatten().tolist(), z=[0.7, -0.4], lo=lo, to=to, w=w,
+    )  # fmt: skip
+    guided, start = guidance.classifier_free(mix, w=w), torch.tensor([[0.7, -0.4]], dtype=F64)
+    grid = torch.tensor(js["ode"]["grid"], dtype=F64)
+    assert grid[0] == lo
+    assert grid[-1] == to
+    assert (grid.diff().abs() <= 0.1 + 1e-9).all()
+    ways = torch.tensor(js["ode"]["z"], dtype=F64).reshape(-1, 2)
+    truths = torch.cat([guided(z[None], lam, y).x for z, lam in zip(ways, grid, strict=True)])
+    close(js["ode"]["x"], truths, "x̂ on the way", 1 + truths.norm(dim=1, keepdim=True))
+    # The package's Heun steps rise; what went back must come back to the start, up to the steps' own error.
+    begin, rising = (start, grid) if to > lo else (ways[-1:], grid.flip(0))
+    states = list(samplers.trajectory(guided, begin, rising, y, method="heun"))[: len(grid)]
+    if to > lo:
+        close(js["ode"]["z"], torch.cat([state.z for state in states]), "ODE", 1 + start.norm())
+    else:
+        assert (states[-1].z - start).norm() < 1e-3
+        assert (ways[-1] - start).norm() > 0.1
+    level = torch.tensor(to, dtype=F64)
+    scores = [mix(start, level, y), mix(start, level), guided(start, level, y)]
+    truth = torch.cat([torch.sigmoid(-level).sqrt() * p.score for p in scores])
+    close(js["arrows"], truth, "arrows", 1 + start.norm())
+    if js["sde"]:
+        z = start
+        for k, lam in enumerate(grid[:-1]):
+            mean, var = process.reverse(z, guided(z, lam, y).x, lam, grid[k + 1], 0.5)
+            z = mean + var.sqrt() * draws[k]
+        close(js["sde"]["z"][-2:], z[0], "SDE", 1 + z.norm())

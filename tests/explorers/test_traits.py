@@ -15,6 +15,7 @@ from cfgtoy import GaussianMixture, datasets
 from cfgtoy.explorers import (
     FieldExplorer,
     ForwardExplorer,
+    ParticleExplorer,
     SamplingExplorer,
     TemperatureExplorer,
     TradeoffExplorer,
@@ -24,6 +25,7 @@ from cfgtoy.explorers import (
 ALL = [
     ForwardExplorer,
     FieldExplorer,
+    ParticleExplorer,
     SamplingExplorer,
     TemperatureExplorer,
     TradeoffExplorer,
@@ -43,6 +45,8 @@ BAD: list[tuple[type, str, object]] = [
     (FieldExplorer, "layers", ["all"]),
     (FieldExplorer, "layers", "guided"),
     (FieldExplorer, "density", "p"),
+    (ParticleExplorer, "lam", 8.5),
+    (ParticleExplorer, "twins", 1),
     (SamplingExplorer, "v", 1.5),
     (SamplingExplorer, "steps", 1),
     (SamplingExplorer, "steps", 2.5),

@@ -247,13 +247,22 @@ export class Plot {
         const size = Math.hypot(out[0], out[1]);
         if (!(size > 1e-9) || size === Infinity) continue;
         const length = (0.95 * cell * size) / (1 + size), ux = out[0] / size, uy = -out[1] / size;
-        const ex = px + ux * length, ey = py + uy * length, head = Math.min(0.45 * length, 3 + 1.6 * width);
-        ctx.moveTo(px, py);
-        ctx.lineTo(ex - ux * head * 0.6, ey - uy * head * 0.6);
-        heads.moveTo(ex, ey);
-        heads.lineTo(ex - ux * head - uy * head * 0.5, ey - uy * head + ux * head * 0.5);
-        heads.lineTo(ex - ux * head + uy * head * 0.5, ey - uy * head - ux * head * 0.5);
+        addArrow(ctx, heads, px, py, ux, uy, length, Math.min(0.45 * length, 3 + 1.6 * width));
       }
+      ctx.stroke();
+      ctx.fill(heads);
+    });
+  }
+
+  /** One arrow from (x, y), as long as (dx, dy) in data coordinates. */
+  arrow(x, y, [dx, dy], color) {
+    const size = Math.hypot(dx, dy), length = size * this.kx, heads = new Path2D();
+    if (!(size > 1e-9) || size === Infinity) return;
+    this.clipped((ctx) => {
+      ctx.strokeStyle = ctx.fillStyle = color;
+      ctx.lineWidth = 2.4;
+      ctx.beginPath();
+      addArrow(ctx, heads, this.X(x), this.Y(y), dx / size, -dy / size, length, Math.min(9, 0.6 * length));
       ctx.stroke();
       ctx.fill(heads);
     });
@@ -283,6 +292,16 @@ export class Plot {
         this.text(className(c), px, py, { align: "center", halo: true, weight: 700 });
     }
   }
+}
+
+/** An arrow of `length` along the unit vector (ux, uy), in pixels: its shaft to one path, its head to another. */
+function addArrow(shafts, heads, px, py, ux, uy, length, head) {
+  const ex = px + ux * length, ey = py + uy * length;
+  shafts.moveTo(px, py);
+  shafts.lineTo(ex - ux * head * 0.6, ey - uy * head * 0.6);
+  heads.moveTo(ex, ey);
+  heads.lineTo(ex - ux * head - uy * head * 0.5, ey - uy * head + ux * head * 0.5);
+  heads.lineTo(ex - ux * head + uy * head * 0.5, ey - uy * head - ux * head * 0.5);
 }
 
 /** A number with a true minus sign. */

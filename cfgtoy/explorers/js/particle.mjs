@@ -1,0 +1,147 @@
+// One particle under guidance: the scores at it, its estimate x̂, and its way as λ rises. With twins, a second one follows the SDE.
+
+import { weightRule } from "./guidance.mjs";
+import { className, gridOf, Plot, viewOf } from "./plot.mjs";
+import { fillNormal } from "./random.mjs";
+import { runner } from "./run.mjs";
+import { sample } from "./samplers.mjs";
+import { klass, mixture, mixtureOf, number } from "./state.mjs";
+import { explorer, make, memo, show } from "./ui.mjs";
+
+const LO = -6, HI = 8, STEP = 0.1, GRID = 64, V = 0.5, CLOUD = 300;
+const NAMES = { ode: "ODE", sde: "SDE" };
+
+/**
+ * The way of one particle from `start` at level `from` to level `to`: {z: [x, y, …], x: the estimate x̂ at each, grid}. The ODE also
+ * goes back; `noise` holds two normals a step for the SDE, of which the last may be cut short.
+ */
+export function way(mix, { start, from, to, w, y, sampler = "heun", noise = new Float32Array(2) }) {
+  const steps = Math.max(Math.ceil(Math.abs(to - from) / STEP - 1e-9), 0), sign = Math.sign(to - from), out = new Float64Array(2);
+  const grid = Float64Array.from({ length: steps + 1 }, (_, k) => (k < steps ? from + sign * k * STEP : to));
+  const z = new Float64Array(2 * steps + 4);
+  sample(mix, { classes: new Int32Array([y]), start, grid, sampler, noise, v: V, weight: weightRule(w), path: z });
+  const x = new Float64Array(2 * steps + 2);
+  grid.forEach((lam, k) => {
+    mix.at(lam).x(z[2 * k], z[2 * k + 1], y, w, out);
+    x.set(out, 2 * k);
+  });
+  return { z: z.subarray(0, 2 * steps + 2), x, grid };
+}
+
+/** The three arrows at a point, σ · score = −ε: {conditional, unconditional, guided}. */
+export function arrowsAt(level, x, y, c, w) {
+  const out = new Float64Array(2), minus = (k, weight) => (level.eps(x, y, k, weight, out), [-out[0], -out[1]]);
+  return { conditional: minus(c, 0), unconditional: minus(-1, 0), guided: minus(c, w) };
+}
+
+export default explorer({
+  name: "particle",
+  question: "What moves one particle?",
+  fields: {
+    mixture, w: number(-1e6, 1e6, 2), lam: number(LO, HI, 0), y: klass(0, false), z1: number(-20, 20, -1), z2: number(-20, 20, -0.5),
+    at: number(LO, HI, 0), seed: number(0, 2 ** 31 - 1, 0, { integer: true }),
+  },
+  build(ui) {
+    const twins = ui.model.get("twins"), plot = new Plot(ui.stage, { axes: ["z₁", "z₂"] });
+    ui.legend(twins
+      ? "Drag the start. Lines: the ways of the ODE and the SDE. Crosses: their x̂. Points: where each takes many particles."
+      : "Drag the particle. Arrows are σ · score. The cross is x̂, the dotted line where it was.");
+    const line = make("div", { className: "cx-run" });
+    ui.stage.append(line);
+    const [play] = ui.buttons([["Play", () => {
+      if (ui.playing) return ui.stop();
+      const from = ui.state.lam >= HI ? LO : ui.state.lam;
+      play.textContent = "Pause";
+      ui.play((6000 * (HI - from)) / (HI - LO), (t) => ui.preview({ lam: Math.round(20 * (from + (HI - from) * t)) / 20 }),
+        () => { play.textContent = "Play"; ui.save(); });
+    }]], line);
+    line.addEventListener("pointerdown", (event) => { if (event.target !== play) ui.stop(); });
+    ui.slider({ key: "lam", label: "log-SNR λ (noise → data)", min: LO, max: HI, step: 0.05, parent: line });
+    ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
+    ui.select({ key: "y", label: "class c", options: ({ mixture: m }) => Array.from({ length: mixtureOf(m).classes }, (_, c) => [c, `${className(c)} (y = ${c})`]) });
+    if (twins) ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)]]);
+
+    let here = [0, 0];
+    const put = ([x, y], done) => ui.set({ z1: x, z2: y, at: twins ? LO : ui.state.lam }, done);
+    const handle = make("div", { className: "cx-handle", tabIndex: 0, role: "slider", "aria-valuemin": -20, "aria-valuemax": 20,
+      "aria-label": `${twins ? "Start of both" : "Particle"}: arrow keys move it`, "data-lm-suppress-shortcuts": "true" });
+    handle.addEventListener("pointerdown", (event) => {
+      handle.setPointerCapture(event.pointerId);
+      ui.stop();
+      event.preventDefault();
+      handle.focus();
+    });
+    handle.addEventListener("pointermove", (event) => { if (handle.hasPointerCapture(event.pointerId)) put(plot.unproject(event)); });
+    for (const end of ["pointerup", "pointercancel"]) handle.addEventListener(end, () => ui.set({}, true));
+    handle.addEventListener("keydown", (event) => {
+      const step = event.shiftKey ? 0.5 : 0.1;
+      const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key];
+      if (!move) return;
+      event.preventDefault();
+      event.stopPropagation();
+      ui.stop();
+      put([here[0] + move[0], here[1] + move[1]], true);
+    });
+    plot.box.append(handle);
+
+    const noises = memo((seed) => fillNormal(new Float64Array(2 * Math.ceil((HI - LO) / STEP)), seed + 1));
+    const runs = { ode: runner(), sde: runner() }, view = memo((mix) => viewOf(mix, 1.5));
+    const clouds = memo((mix, w, y) => Object.entries({ ode: "heun", sde: "ancestral" }).map(([name, sampler]) =>
+      runs[name]({ mixture: mix, w, y, v: V, steps: 60, sampler, seed: 1, n: CLOUD, half: 10 }).points));
+
+    return (state, mix) => {
+      const { w, lam, y, z1, z2, seed } = state, at = twins ? LO : state.at, { theme } = ui, level = mix.at(lam);
+      plot.begin(view(mix), theme);
+      plot.bands(gridOf(plot.view, GRID, (a, b) => level.logProb(a, b, y)), GRID, theme.colors[y % 12], 0.1);
+      for (let c = 0; c < mix.classes; c++)
+        plot.outline(gridOf(plot.view, GRID, (a, b) => level.logProb(a, b, c)), GRID, theme.colors[c % 12], [0.8], c === y ? [] : [4, 4]);
+      if (twins) plot.clipped(() => clouds(mix, w, y).forEach((points, i) => plot.dots(points, new Int32Array(CLOUD).fill(1 - i), 2.2, 0.3)));
+
+      const from = { start: [z1, z2], from: at, to: lam, w, y }, ways = { ode: way(mix, from) };
+      if (twins) ways.sde = way(mix, { ...from, sampler: "ancestral", noise: noises(seed) });
+      const colors = twins ? { ode: theme.colors[1], sde: theme.colors[0] } : { ode: theme.colors[y % 12] };
+      const ends = Object.entries(ways).map(([name, { z, x }]) => {
+        const split = (v) => [0, 1].map((d) => v.filter((_, i) => i % 2 === d));
+        plot.curve(...split(z), colors[name], { width: 2 });
+        plot.curve(...split(x), colors[name], { width: 1.5, dash: [2, 4], alpha: 0.9 });
+        const [p, q] = z.slice(-2), [u, v] = x.slice(-2);
+        if (twins) plot.mark(p, q, colors[name]);
+        cross(plot, u, v, colors[name]);
+        if (twins) plot.text(NAMES[name], plot.X(p) + 9, plot.Y(q) - 9, { color: colors[name], halo: true, weight: 700 });
+        return [name, p, q, u, v];
+      });
+      const [, p, q] = ends[0];
+      here = twins ? [z1, z2] : [p, q];
+      if (!twins) {
+        const looks = { unconditional: [theme.colors[6], "∇ log p(z)"], conditional: [theme.colors[5], "∇ log p(z|c)"], guided: [theme.ink, "guided"] };
+        const each = arrowsAt(level, p, q, y, w);
+        Object.entries(looks).forEach(([key, [color, words]], row) => {
+          plot.arrow(p, q, each[key], color);
+          plot.text(`→ ${words}`, plot.left + 8, plot.top + 12 + 16 * row, { color, halo: true, weight: 700 });
+        });
+      }
+      const px = plot.X(here[0]), py = plot.Y(here[1]);
+      handle.style.transform = `translate(${Math.min(Math.max(px, plot.left), plot.left + plot.w)}px, ${Math.min(Math.max(py, plot.top), plot.top + plot.h)}px)`;
+      handle.style.borderColor = twins ? theme.ink : colors.ode;
+      handle.setAttribute("aria-valuenow", +here[0].toFixed(3));
+      handle.setAttribute("aria-valuetext", `${show(here[0])}, ${show(here[1])}`);
+      plot.describe(`At log-SNR ${show(lam)}, w = ${show(w)}, class ${className(y)}: ${ends.map(([name, ...v]) =>
+        `${NAMES[name]} at ${show(v[0])}, ${show(v[1])} with x̂ at ${show(v[2])}, ${show(v[3])}`).join("; ")}.`);
+      const { x0, x1, y0, y1 } = plot.view;
+      const inside = (a, b) => a >= x0 && a <= x1 && b >= y0 && b <= y1;
+      if (!ends.every(([, a, b]) => inside(a, b))) return `With w = ${show(w)} a particle leaves the picture.`;
+      return ends.every(([, , , a, b]) => inside(a, b)) ? "" : `With w = ${show(w)} the cross of x̂ lies outside of the picture.`;
+    };
+  },
+});
+
+function cross(plot, x, y, color) {
+  plot.clipped((ctx) => {
+    const [px, py] = [plot.X(x), plot.Y(y)];
+    ctx.strokeStyle = color;
+    ctx.lineWidth = 3;
+    ctx.beginPath();
+    for (const d of [-6, 6]) ctx.moveTo(px - 6, py - d), ctx.lineTo(px + 6, py + d);
+    ctx.stroke();
+  });
+}
