@@ -1,4 +1,4 @@
-// One particle under guidance: the scores at it, its estimate x̂, and its way as λ rises. With twins, a second one follows the SDE.
+// One particle under guidance, with its scores and x̂, as λ rises; with twins, a second one follows the SDE.
 
 import { weightRule } from "./guidance.mjs";
 import { className, gridOf, Plot, viewOf } from "./plot.mjs";
@@ -9,12 +9,8 @@ import { klass, mixture, mixtureOf, number } from "./state.mjs";
 import { explorer, make, memo, show } from "./ui.mjs";
 
 const LO = -6, HI = 8, STEP = 0.1, GRID = 64, V = 0.5, CLOUD = 300;
-const NAMES = { ode: "ODE", sde: "SDE" };
 
-/**
- * The way of one particle from `start` at level `from` to level `to`: {z: [x, y, …], x: the estimate x̂ at each, grid}. The ODE also
- * goes back; `noise` holds two normals a step for the SDE, of which the last may be cut short.
- */
+/** One particle's way between two levels: states z, estimates x, and the levels. The ODE also goes back. noise: two normals a step. */
 export function way(mix, { start, from, to, w, y, sampler = "heun", noise = new Float32Array(2) }) {
   const steps = Math.max(Math.ceil(Math.abs(to - from) / STEP - 1e-9), 0), sign = Math.sign(to - from), out = new Float64Array(2);
   const grid = Float64Array.from({ length: steps + 1 }, (_, k) => (k < steps ? from + sign * k * STEP : to));
@@ -44,7 +40,7 @@ export default explorer({
   build(ui) {
     const twins = ui.model.get("twins"), plot = new Plot(ui.stage, { axes: ["z₁", "z₂"] });
     ui.legend(twins
-      ? "Drag the start. Lines: the ways of the ODE and the SDE. Crosses: their x̂. Points: where each takes many particles."
+      ? "Drag the start. Lines: the ways of the ODE and the SDE. Crosses: their x̂. Points: where each takes many."
       : "Drag the particle. Arrows are σ · score. The cross is x̂, the dotted line where it was.");
     const line = make("div", { className: "cx-run" });
     ui.stage.append(line);
@@ -85,9 +81,9 @@ export default explorer({
     plot.box.append(handle);
 
     const noises = memo((seed) => fillNormal(new Float64Array(2 * Math.ceil((HI - LO) / STEP)), seed + 1));
-    const runs = { ode: runner(), sde: runner() }, view = memo((mix) => viewOf(mix, 1.5));
-    const clouds = memo((mix, w, y) => Object.entries({ ode: "heun", sde: "ancestral" }).map(([name, sampler]) =>
-      runs[name]({ mixture: mix, w, y, v: V, steps: 60, sampler, seed: 1, n: CLOUD, half: 10 }).points));
+    const view = memo((mix) => viewOf(mix, 1.5));
+    const clouds = memo((mix, w, y) => ["heun", "ancestral"].map((sampler) =>
+      runner()({ mixture: mix, w, y, v: V, steps: 60, sampler, seed: 1, n: CLOUD, half: 10 }).points));
 
     return (state, mix) => {
       const { w, lam, y, z1, z2, seed } = state, at = twins ? LO : state.at, { theme } = ui, level = mix.at(lam);
@@ -97,17 +93,17 @@ export default explorer({
         plot.outline(gridOf(plot.view, GRID, (a, b) => level.logProb(a, b, c)), GRID, theme.colors[c % 12], [0.8], c === y ? [] : [4, 4]);
       if (twins) plot.clipped(() => clouds(mix, w, y).forEach((points, i) => plot.dots(points, new Int32Array(CLOUD).fill(1 - i), 2.2, 0.3)));
 
-      const from = { start: [z1, z2], from: at, to: lam, w, y }, ways = { ode: way(mix, from) };
-      if (twins) ways.sde = way(mix, { ...from, sampler: "ancestral", noise: noises(seed) });
-      const colors = twins ? { ode: theme.colors[1], sde: theme.colors[0] } : { ode: theme.colors[y % 12] };
+      const from = { start: [z1, z2], from: at, to: lam, w, y }, ways = { ODE: way(mix, from) };
+      if (twins) ways.SDE = way(mix, { ...from, sampler: "ancestral", noise: noises(seed) });
+      const colors = twins ? { ODE: theme.colors[1], SDE: theme.colors[0] } : { ODE: theme.colors[y % 12] };
       const ends = Object.entries(ways).map(([name, { z, x }]) => {
         const split = (v) => [0, 1].map((d) => v.filter((_, i) => i % 2 === d));
-        plot.curve(...split(z), colors[name], { width: 2 });
-        plot.curve(...split(x), colors[name], { width: 1.5, dash: [2, 4], alpha: 0.9 });
+        plot.curve(...split(z), colors[name]);
+        plot.curve(...split(x), colors[name], { width: 1.5, dash: [2, 4] });
         const [p, q] = z.slice(-2), [u, v] = x.slice(-2);
         if (twins) plot.mark(p, q, colors[name]);
         cross(plot, u, v, colors[name]);
-        if (twins) plot.text(NAMES[name], plot.X(p) + 9, plot.Y(q) - 9, { color: colors[name], halo: true, weight: 700 });
+        if (twins) plot.text(name, plot.X(p) + 9, plot.Y(q) - 9, { color: colors[name], halo: true, weight: 700 });
         return [name, p, q, u, v];
       });
       const [, p, q] = ends[0];
@@ -122,15 +118,14 @@ export default explorer({
       }
       const px = plot.X(here[0]), py = plot.Y(here[1]);
       handle.style.transform = `translate(${Math.min(Math.max(px, plot.left), plot.left + plot.w)}px, ${Math.min(Math.max(py, plot.top), plot.top + plot.h)}px)`;
-      handle.style.borderColor = twins ? theme.ink : colors.ode;
+      handle.style.borderColor = twins ? theme.ink : colors.ODE;
       handle.setAttribute("aria-valuenow", +here[0].toFixed(3));
       handle.setAttribute("aria-valuetext", `${show(here[0])}, ${show(here[1])}`);
       plot.describe(`At log-SNR ${show(lam)}, w = ${show(w)}, class ${className(y)}: ${ends.map(([name, ...v]) =>
-        `${NAMES[name]} at ${show(v[0])}, ${show(v[1])} with x̂ at ${show(v[2])}, ${show(v[3])}`).join("; ")}.`);
+        `${name} at ${show(v[0])}, ${show(v[1])} with x̂ at ${show(v[2])}, ${show(v[3])}`).join("; ")}.`);
       const { x0, x1, y0, y1 } = plot.view;
-      const inside = (a, b) => a >= x0 && a <= x1 && b >= y0 && b <= y1;
-      if (!ends.every(([, a, b]) => inside(a, b))) return `With w = ${show(w)} a particle leaves the picture.`;
-      return ends.every(([, , , a, b]) => inside(a, b)) ? "" : `With w = ${show(w)} the cross of x̂ lies outside of the picture.`;
+      const inside = ([, p, q, u, v]) => Math.min(p, u) >= x0 && Math.max(p, u) <= x1 && Math.min(q, v) >= y0 && Math.max(q, v) <= y1;
+      return ends.every(inside) ? "" : `With w = ${show(w)} the particle or its x̂ is outside of the picture.`;
     };
   },
 });

@@ -294,7 +294,7 @@ export class Plot {
   }
 }
 
-/** An arrow of `length` along the unit vector (ux, uy), in pixels: its shaft to one path, its head to another. */
+/** An arrow of `length` along the unit vector (ux, uy), in pixels, as two paths. */
 function addArrow(shafts, heads, px, py, ux, uy, length, head) {
   const ex = px + ux * length, ey = py + uy * length;
   shafts.moveTo(px, py);
