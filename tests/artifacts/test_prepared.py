@@ -97,3 +97,15 @@ def test_the_drop_rates_were_trained_alike():
         config = run["trained"]["config"]
         assert config.pop("p_uncond") == run["p_uncond"]
         assert config == runs[0]["trained"]["config"]
+
+
+def test_every_rule_was_drawn_by_the_shipped_network_and_plain_guidance_as_in_its_sweep():
+    found = results("cifar10-rules")
+    assert found["model_sha256"] == artifacts.manifest(DATA)["cifar10"]["sha256"]
+    rows = {each["rule"]: each["rows"] for each in found["results"]}
+    assert len(rows) == 15
+    assert all([row["w"] for row in each] == [0.5, 1.0, 2.0, 4.0] for each in rows.values())
+    sweep = {row["w"]: row for row in results("cifar10-sweep-cfg")["results"]}
+    for row in rows["classifier-free"]:  # 10,000 images score higher than 50,000
+        whole = sweep[row["w"]]["frechet_cifar10_classifier"]
+        assert whole < row["frechet_cifar10_classifier"] < whole + 0.5
