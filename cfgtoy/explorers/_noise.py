@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["normal"]
+__all__ = ["normal", "pictures"]
 
 _WORD = 0xFFFFFFFF
 
@@ -36,3 +36,9 @@ def normal(n: int, seed: int) -> Tensor:
         r, turn = math.sqrt(-2 * math.log(next(uniforms))), 2 * math.pi * next(uniforms)
         out += [r * math.cos(turn), r * math.sin(turn)]
     return torch.tensor(out[:n])
+
+
+def pictures(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
+    """Noise for pictures of ``shape``, one a seed: (b, *shape); each seed is drawn once."""
+    drawn = {seed: normal(math.prod(shape), seed).reshape(*shape) for seed in set(seeds)}
+    return torch.stack([drawn[seed] for seed in seeds])

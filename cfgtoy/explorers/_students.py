@@ -25,14 +25,7 @@ def load(name: str) -> artifacts.StudentDenoiser:
 def about(name: str) -> dict[str, Any]:
     """What ``Student`` in ``js/nets/student.mjs`` asks for: weights, image shape, classes, levels, largest w."""
     student = load(name)
-    return {
-        "network": name,
-        "networks": {name: _weights.entry(name)},
-        "shape": list(student.shape),
-        "classes": list(student.classes),
-        "grid": _levels(student).tolist(),
-        "w_max": student.w_max,
-    }
+    return _weights.known(name, student, _levels(student)) | {"w_max": student.w_max}
 
 
 def _levels(student: artifacts.StudentDenoiser) -> Tensor:
@@ -57,8 +50,7 @@ def path(
         At each level: λ, the noisy pictures z (b, c, h, w) and the estimates x̂ of that shape; the last are the samples.
     """
     student, classes = load(name), torch.tensor(list(y))
-    noises = {seed: _noise.normal(math.prod(student.shape), seed) for seed in set(seeds)}
-    z = torch.stack([noises[seed].reshape(student.shape) for seed in seeds])
+    z = _noise.pictures(student.shape, seeds)
     grid = _levels(student)
     guided = student.at(_fit(student, w))
     for state in samplers.trajectory(guided, z, grid, classes, method="ddim"):

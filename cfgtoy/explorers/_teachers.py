@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -12,9 +11,10 @@ from torch import Tensor
 
 from .. import artifacts, guidance, samplers
 from ..images.sampling import Sampling, level_grid
+from ..prediction import Denoiser
 from . import _noise, _weights
 
-__all__ = ["about", "load", "path"]
+__all__ = ["about", "guided_path", "load", "path"]
 
 LEVELS = 18
 SECONDS = 4
@@ -31,14 +31,8 @@ def load(name: str) -> artifacts.ImageDenoiser:
 def about(name: str) -> dict[str, Any]:
     """What ``Teacher`` in ``js/nets/teacher.mjs`` asks for: weights, image shape, classes, levels, seconds an image."""
     denoiser = load(name)
-    return {
-        "network": name,
-        "networks": {name: _weights.entry(name)},
-        "shape": list(denoiser.shape),
-        "classes": list(denoiser.classes),
-        "grid": level_grid(Sampling(steps=LEVELS), denoiser.schedule).tolist(),
-        "seconds": SECONDS,
-    }
+    grid = level_grid(Sampling(steps=LEVELS), denoiser.schedule)
+    return _weights.known(name, denoiser, grid) | {"seconds": SECONDS}
 
 
 @torch.no_grad()
@@ -58,11 +52,17 @@ def path(
         At each level: λ, the estimates x̂ (b, c, h, w), and for each picture the root mean square of what guidance
         adds to ε̂, (b,). The last estimates are the samples.
     """
-    denoiser, classes = load(name), torch.tensor(list(y))
-    noises = {seed: _noise.normal(math.prod(denoiser.shape), seed) for seed in set(seeds)}
-    z = torch.stack([noises[seed].reshape(denoiser.shape) for seed in seeds])
-    grid, guided = torch.tensor(about(name)["grid"]), guidance.classifier_free(denoiser, w=w)
-    for state in samplers.trajectory(guided, z, grid, classes, method=sampler):
+    denoiser = load(name)
+    guided, grid = guidance.classifier_free(denoiser, w=w), torch.tensor(about(name)["grid"])
+    z = _noise.pictures(denoiser.shape, seeds)
+    yield from guided_path(denoiser, guided, z, grid, torch.tensor(list(y)), sampler)
+
+
+def guided_path(
+    denoiser: Denoiser, guided: Denoiser, z: Tensor, grid: Tensor, y: Tensor, sampler: samplers.Method
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """At each level: λ, the guided estimates x̂, and what guidance adds to ε̂ of each picture, as :func:`path` says."""
+    for state in samplers.trajectory(guided, z, grid, y, method=sampler):
         if state.step < len(grid):
-            push = state.prediction.eps - denoiser(state.z, state.logsnr, classes).eps
+            push = state.prediction.eps - denoiser(state.z, state.logsnr, y).eps
             yield state.logsnr.item(), state.prediction.x, push.square().mean((1, 2, 3)).sqrt()

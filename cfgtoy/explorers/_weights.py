@@ -13,9 +13,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from .. import artifacts
 
-__all__ = ["PART", "entry", "place", "read", "scripts"]
+__all__ = ["PART", "entry", "known", "place", "read", "scripts"]
 
 PART = 8_400_000
 """Bytes of weights in a script, at most; a multiple of three, so that the parts' base64 is the whole's."""
@@ -39,6 +41,17 @@ def entry(name: str) -> dict[str, Any]:
     stem, count = f"{name}-{found.sha256[:10]}", -(-size // PART)
     files = [f"{stem}.js"] if count == 1 else [f"{stem}-{part + 1}.js" for part in range(count)]
     return {"files": files, "sha256": found.sha256, "bytes": size}
+
+
+def known(name: str, denoiser: artifacts.ImageDenoiser, grid: Tensor) -> dict[str, Any]:
+    """What a page must know of a network before it draws: its weights, the image's shape, the classes, the levels."""
+    return {
+        "network": name,
+        "networks": {name: entry(name)},
+        "shape": list(denoiser.shape),
+        "classes": list(denoiser.classes),
+        "grid": grid.tolist(),
+    }
 
 
 def scripts(name: str) -> dict[str, str]:

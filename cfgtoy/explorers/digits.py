@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import artifacts, guidance, samplers, schedules
-from . import _noise, _students, _weights
+from .. import artifacts, guidance, schedules
+from . import _noise, _students, _teachers, _weights
 from ._drawn import Drawn, below
 from ._exact import JS
 from ._traits import integer, number, one_of, words
@@ -100,14 +99,10 @@ class DigitsExplorer(Drawn):
             yield from self._learned(w, seed)
             return
         denoiser, n = self._denoiser, len(self._denoiser.classes)
-        y = torch.arange(n)
-        z = _noise.normal(math.prod(denoiser.shape), seed).reshape(1, *denoiser.shape).expand(n, -1, -1, -1)
+        z = _noise.pictures(denoiser.shape, [seed] * n)
         guided = guidance.rule(rule)(denoiser, w=w, classifier=self._classifier)
         grid = schedules.Uniform(LO, HI).grid(steps)
-        for state in samplers.trajectory(guided, z, grid, y, method=sampler):
-            if state.step < steps:
-                push = state.prediction.eps - denoiser(state.z, state.logsnr, y).eps
-                yield state.logsnr.item(), state.prediction.x, push.square().mean((1, 2, 3)).sqrt()
+        yield from _teachers.guided_path(denoiser, guided, z, grid, torch.arange(n), sampler)
 
     def _learned(self, w: float, seed: int) -> Iterator[tuple[float, Tensor, Tensor]]:
         n = len(self._denoiser.classes)

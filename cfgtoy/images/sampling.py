@@ -232,7 +232,9 @@ class Settings:
             raise ValueError(f"classifier: got one of {len(known)} classes, takes {len(classes)}")
         if grid is None:
             grid = level_grid(how, getattr(model, "schedule", schedules.Cosine()))
-        ready = {part: _prepared(value, how, place) for part, value in parts.items()}
+        ready = {  # the ratios are a function, made from the model as it is
+            part: value if part == "ratios" else _prepared(value, how, place) for part, value in parts.items()
+        }
         return cls(_prepared(model, how, place), how, grid.to(place), tuple(shape), classes, ready)
 
     @property

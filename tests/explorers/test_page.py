@@ -12,24 +12,18 @@ import torch
 from cfgtoy import GaussianMixture, datasets
 from cfgtoy.explorers import (
     FieldExplorer,
-    ForwardExplorer,
     ParticleExplorer,
     SamplingExplorer,
     TemperatureExplorer,
     TradeoffExplorer,
+    WeightExplorer,
 )
 from cfgtoy.explorers._exact import JS
+from tests.explorers.kinds import EXACT
 from tests.waiting import eventually, resize, settle
 
 pytestmark = pytest.mark.browser
-ALL = [
-    ForwardExplorer,
-    FieldExplorer,
-    ParticleExplorer,
-    SamplingExplorer,
-    TemperatureExplorer,
-    TradeoffExplorer,
-]
+ALL = [kind for kind in EXACT if kind is not WeightExplorer]  # that one has a page of its own: test_weight.py
 Open = Callable[..., Any]
 
 PIXELS = "widget => [...widget.querySelectorAll('canvas')].map(c => c.toDataURL()).join()"
@@ -224,22 +218,24 @@ def test_handles_move_and_widen_a_class(open_page: Open) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowUp")
     assert mean.get_attribute("aria-valuetext") == "−0.77, 0"
-    box = mean.bounding_box()
-    page.mouse.move(box["x"] + 12, box["y"] + 12)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 72, box["y"] - 28, steps=5)
-    page.mouse.up()
+    drag(page, mean, 60, -40)
     x, y = (value(part) for part in mean.get_attribute("aria-valuetext").split(", "))
     assert x > -0.5
     assert y > 0.2
     before = value(spread.get_attribute("aria-valuetext"))
     box, centre = spread.bounding_box(), mean.bounding_box()
-    page.mouse.move(box["x"] + 12, box["y"] + 12)
-    page.mouse.down()
-    page.mouse.move(2 * box["x"] - centre["x"] + 12, 2 * box["y"] - centre["y"] + 12, steps=4)
-    page.mouse.up()
+    drag(page, spread, box["x"] - centre["x"], box["y"] - centre["y"])
     assert value(spread.get_attribute("aria-valuetext")) == pytest.approx(2 * before, rel=0.1)
     assert "mixture=" in page.evaluate("location.hash")
+
+
+def drag(page: Any, handle: Any, dx: float, dy: float) -> None:
+    """Take a handle by its middle and carry it so many pixels."""
+    box = handle.bounding_box()
+    page.mouse.move(box["x"] + 12, box["y"] + 12)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 12 + dx, box["y"] + 12 + dy, steps=5)
+    page.mouse.up()
 
 
 def test_a_particle_is_dragged_and_runs_on_from_there(open_page: Open) -> None:
@@ -251,11 +247,7 @@ def test_a_particle_is_dragged_and_runs_on_from_there(open_page: Open) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowUp")
     assert particle.get_attribute("aria-valuetext") == "−0.90, 0"
-    box = particle.bounding_box()
-    page.mouse.move(box["x"] + 12, box["y"] + 12)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 72, box["y"] + 12, steps=4)
-    page.mouse.up()
+    drag(page, particle, 60, 0)
     x, y = (value(part) for part in particle.get_attribute("aria-valuetext").split(", "))
     assert x > -0.5
     assert abs(y) < 0.05

@@ -21,16 +21,8 @@ from cfgtoy.explorers import (
     TradeoffExplorer,
     WeightExplorer,
 )
+from tests.explorers.kinds import EXACT
 
-ALL = [
-    ForwardExplorer,
-    FieldExplorer,
-    ParticleExplorer,
-    SamplingExplorer,
-    TemperatureExplorer,
-    TradeoffExplorer,
-    WeightExplorer,
-]
 BAD: list[tuple[type, str, object]] = [
     (ForwardExplorer, "lam", 21.0),
     (ForwardExplorer, "schedule", "sigmoid"),
@@ -78,7 +70,7 @@ def test_bad_values_are_named(kind: type, name: str, value: object) -> None:
     assert getattr(explorer, name) is before
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", EXACT)
 def test_none_is_refused_where_it_means_nothing(kind: type) -> None:
     for name in inspect.signature(kind).parameters:
         if kind is SamplingExplorer and name in ("y", "interval"):
@@ -105,7 +97,7 @@ def test_a_class_and_its_mixture_fit_at_all_times(kind: type) -> None:
     assert explorer.still()[0].startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", EXACT)
 def test_help_tells_every_argument(kind: type) -> None:
     _, _, listed = inspect.getdoc(kind).partition("Args:\n")
     names = re.findall(r"^    (\w+): .{10,}", listed.partition("\n\n")[0], re.MULTILINE)
@@ -114,7 +106,7 @@ def test_help_tells_every_argument(kind: type) -> None:
         kind(colour="red")
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", EXACT)
 def test_a_display_draws_once_and_leaves_no_widget(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     explorer, drawn = kind(), []
     still = kind.still
@@ -129,7 +121,7 @@ def test_a_display_draws_once_and_leaves_no_widget(kind: type, monkeypatch: pyte
     assert len(_instances) == widgets
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", EXACT)
 def test_every_argument_is_a_synced_trait_with_its_default(kind: type) -> None:
     explorer = kind()
     for name, parameter in inspect.signature(kind).parameters.items():
@@ -170,7 +162,7 @@ def test_particles_become_samples_that_can_be_observed(kind: type) -> None:
     assert "_particles" not in explorer.static_state()
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", EXACT)
 def test_output_holds_a_fragment_and_no_address(kind: type) -> None:
     data, metadata = kind()._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
@@ -183,7 +175,7 @@ def test_output_holds_a_fragment_and_no_address(kind: type) -> None:
     )  # with a network's code, or without
 
 
-@pytest.mark.parametrize("explorer", ALL)
+@pytest.mark.parametrize("explorer", EXACT)
 def test_still_image_does_not_depend_on_the_default_dtype(explorer: type) -> None:
     torch.set_default_dtype(torch.float64)
     try:

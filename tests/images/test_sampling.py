@@ -100,6 +100,16 @@ def test_the_first_batch_is_what_the_sampler_gives():
     assert torch.equal(images, ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
 
 
+def test_ratios_are_no_network_and_need_none_of_its_arithmetic():
+    """ReCFG with the ratios that the data give, in bfloat16: close to float32."""
+    y = torch.tensor([3])
+    whole, half = (
+        sample("digits", y, rule="recfg", w=1.0, steps=2, dtype=dtype).float()
+        for dtype in ("float32", "bfloat16")
+    )
+    assert (whole - half).abs().mean() < 3  # of 255
+
+
 def test_bfloat16_is_close_and_stays_inside_the_network():
     z, lam, y = torch.randn(4, 1, 8, 8), torch.tensor(0.3), torch.arange(4)
     full = Settings.load("digits", Sampling()).model(z, lam, y).estimate
