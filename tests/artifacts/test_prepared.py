@@ -103,7 +103,7 @@ def test_every_rule_was_drawn_by_the_shipped_network_and_plain_guidance_as_in_it
     found = results("cifar10-rules")
     assert found["model_sha256"] == artifacts.manifest(DATA)["cifar10"]["sha256"]
     rows = {each["rule"]: each["rows"] for each in found["results"]}
-    assert len(rows) == 15
+    assert len(rows) == 16
     assert all([row["w"] for row in each] == [0.5, 1.0, 2.0, 4.0] for each in rows.values())
     sweep = {row["w"]: row for row in results("cifar10-sweep-cfg")["results"]}
     for row in rows["classifier-free"]:  # 10,000 images score higher than 50,000

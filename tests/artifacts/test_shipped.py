@@ -74,6 +74,21 @@ def test_what_a_record_was_made_with_lies_here(name):
     assert not gone
 
 
+def models_named(record: object) -> Iterator[dict[str, object]]:
+    """Every part of a record that says which network it measured."""
+    for part in record.values() if isinstance(record, dict) else record if isinstance(record, list) else ():
+        yield from models_named(part)
+    if isinstance(record, dict) and "model_sha256" in record:
+        yield record
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.json")), ids=lambda path: path.stem)
+def test_a_record_of_weights_that_are_gone_says_so(path):
+    here = {entry["sha256"] for entry in ENTRIES.values()}
+    for record in models_named(json.loads(path.read_text())):
+        assert record.get("weights_kept", True) == (record["model_sha256"] in here)
+
+
 def test_every_file_is_in_the_manifest():
     apart = {"README.md", artifacts.MANIFEST}
     assert {path.name for path in DATA.iterdir()} - apart == {entry["file"] for entry in ENTRIES.values()}
