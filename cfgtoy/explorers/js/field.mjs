@@ -1,8 +1,8 @@
 // Guidance field: where the scores point, and what guidance makes of them. Means and spreads can be dragged.
 
-import { className, gridOf, Plot, viewOf } from "./plot.mjs";
+import { className, classOptions, gridOf, Plot, viewOf } from "./plot.mjs";
 import { choice, klass, mixture, mixtureOf, number, several } from "./state.mjs";
-import { explorer, make, memo, show } from "./ui.mjs";
+import { explorer, handle, make, memo, show } from "./ui.mjs";
 
 const LAYERS = [["conditional", "∇ log p(z|c)"], ["unconditional", "∇ log p(z)"], ["difference", "their difference, ∇ log p(c|z)"], ["guided", "guided"]];
 const DENSITIES = [["conditional", "p(z|c)"], ["marginal", "p(z)"], ["tilted", "p(z|c) p(c|z)^w"]];
@@ -18,7 +18,7 @@ export default explorer({
   build(ui) {
     const plot = new Plot(ui.stage, { axes: ["z₁", "z₂"] });
     ui.legend("Arrows are σ · score = −ε; they grow with |ε| up to one cell. Drag a round handle to move a class, a square one to widen it.");
-    ui.select({ key: "y", label: "class c", options: ({ mixture: m }) => Array.from({ length: mixtureOf(m).classes }, (_, c) => [c, `${className(c)} (y = ${c})`]) });
+    ui.select({ key: "y", label: "class c", options: ({ mixture: m }) => classOptions(mixtureOf(m)) });
     ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
     ui.slider({ key: "lam", label: "log-SNR λ (noise → data)", min: -6, max: 8, step: 0.05 });
     ui.checks({ key: "layers", legend: "arrows", options: LAYERS });
@@ -134,42 +134,29 @@ class Handles {
 
   create(c) {
     const node = (kind, label) => {
-      const button = make("div", { className: `cx-handle ${kind}`, tabIndex: 0, role: "slider", "aria-label": label,
-        "aria-valuemin": kind ? 0.01 : -1000, "aria-valuemax": 1000, "data-lm-suppress-shortcuts": "true" });
-      if (!kind) button.append(make("span", { textContent: className(c), "aria-hidden": "true" }));
       const place = (event) => this.plot.unproject(event).map((v) => v / this.alpha); // of the pointer, as clean data
       const reach = (event) => {
         const [[mx, my]] = this.mix.moments(c), [x, y] = place(event);
         return Math.max(Math.hypot(x - mx, y - my), 1e-3);
       };
       let grip = 1; // spread for each unit of the pointer's distance from the mean
-      button.addEventListener("pointerdown", (event) => {
-        button.setPointerCapture(event.pointerId);
-        this.view = this.plot.view; // the picture must not rescale under the hand
-        grip = this.spreadOf(this.mix, c) / reach(event);
-        event.preventDefault();
-        button.focus();
+      const button = handle(this.plot, { kind, label, least: kind ? 0.01 : -1000, most: 1000 }, {
+        begin: (event) => {
+          this.view = this.plot.view; // the picture must not rescale under the hand
+          grip = this.spreadOf(this.mix, c) / reach(event);
+        },
+        move: (event) => (kind ? this.widen(c, grip * reach(event)) : this.shift(c, place(event))),
+        end: () => {
+          this.view = null;
+          this.ui.set({}, true);
+        },
+        by: (dx, dy) => {
+          const [[x, y]] = this.mix.moments(c);
+          if (kind) this.widen(c, this.spreadOf(this.mix, c) + (dx + dy) / 2, true);
+          else this.shift(c, [x + dx, y + dy], true);
+        },
       });
-      button.addEventListener("pointermove", (event) => {
-        if (!button.hasPointerCapture(event.pointerId)) return;
-        if (kind) this.widen(c, grip * reach(event));
-        else this.shift(c, place(event));
-      });
-      for (const end of ["pointerup", "pointercancel"]) button.addEventListener(end, () => {
-        this.view = null;
-        this.ui.set({}, true);
-      });
-      button.addEventListener("keydown", (event) => {
-        const step = event.shiftKey ? 0.5 : 0.1;
-        const [dx, dy] = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key] ?? [0, 0];
-        if (!dx && !dy) return;
-        event.preventDefault();
-        event.stopPropagation();
-        const [[x, y]] = this.mix.moments(c);
-        if (kind) this.widen(c, this.spreadOf(this.mix, c) + (dx + dy) / 2, true);
-        else this.shift(c, [x + dx, y + dy], true);
-      });
-      this.plot.box.append(button);
+      if (!kind) button.append(make("span", { textContent: className(c), "aria-hidden": "true" }));
       return button;
     };
     return { move: node("", `Mean of class ${className(c)}: arrow keys move it`),

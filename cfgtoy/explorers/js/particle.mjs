@@ -1,12 +1,12 @@
 // One particle under guidance, with its scores and x̂, as λ rises; with twins, a second one follows the SDE.
 
 import { weightRule } from "./guidance.mjs";
-import { className, gridOf, Plot, viewOf } from "./plot.mjs";
+import { className, classOptions, gridOf, Plot, viewOf } from "./plot.mjs";
 import { fillNormal } from "./random.mjs";
 import { runner } from "./run.mjs";
 import { sample } from "./samplers.mjs";
 import { klass, mixture, mixtureOf, number } from "./state.mjs";
-import { explorer, make, memo, show } from "./ui.mjs";
+import { explorer, handle, make, memo, show } from "./ui.mjs";
 
 const LO = -6, HI = 8, STEP = 0.1, GRID = 64, V = 0.5, CLOUD = 300;
 
@@ -54,31 +54,20 @@ export default explorer({
     line.addEventListener("pointerdown", (event) => { if (event.target !== play) ui.stop(); });
     ui.slider({ key: "lam", label: "log-SNR λ (noise → data)", min: LO, max: HI, step: 0.05, parent: line });
     ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
-    ui.select({ key: "y", label: "class c", options: ({ mixture: m }) => Array.from({ length: mixtureOf(m).classes }, (_, c) => [c, `${className(c)} (y = ${c})`]) });
+    ui.select({ key: "y", label: "class c", options: ({ mixture: m }) => classOptions(mixtureOf(m)) });
     if (twins) ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)]]);
 
     let here = [0, 0];
     const put = ([x, y], done) => ui.set({ z1: x, z2: y, at: twins ? LO : ui.state.lam }, done);
-    const handle = make("div", { className: "cx-handle", tabIndex: 0, role: "slider", "aria-valuemin": -20, "aria-valuemax": 20,
-      "aria-label": `${twins ? "Start of both" : "Particle"}: arrow keys move it`, "data-lm-suppress-shortcuts": "true" });
-    handle.addEventListener("pointerdown", (event) => {
-      handle.setPointerCapture(event.pointerId);
-      ui.stop();
-      event.preventDefault();
-      handle.focus();
+    const grip = handle(plot, { label: `${twins ? "Start of both" : "Particle"}: arrow keys move it`, least: -20, most: 20 }, {
+      begin: () => ui.stop(),
+      move: (event) => put(plot.unproject(event)),
+      end: () => ui.set({}, true),
+      by: (dx, dy) => {
+        ui.stop();
+        put([here[0] + dx, here[1] + dy], true);
+      },
     });
-    handle.addEventListener("pointermove", (event) => { if (handle.hasPointerCapture(event.pointerId)) put(plot.unproject(event)); });
-    for (const end of ["pointerup", "pointercancel"]) handle.addEventListener(end, () => ui.set({}, true));
-    handle.addEventListener("keydown", (event) => {
-      const step = event.shiftKey ? 0.5 : 0.1;
-      const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key];
-      if (!move) return;
-      event.preventDefault();
-      event.stopPropagation();
-      ui.stop();
-      put([here[0] + move[0], here[1] + move[1]], true);
-    });
-    plot.box.append(handle);
 
     const noises = memo((seed) => fillNormal(new Float64Array(2 * Math.ceil((HI - LO) / STEP)), seed + 1));
     const view = memo((mix) => viewOf(mix, 1.5));
@@ -102,7 +91,8 @@ export default explorer({
         plot.curve(...split(x), colors[name], { width: 1.5, dash: [2, 4] });
         const [p, q] = z.slice(-2), [u, v] = x.slice(-2);
         if (twins) plot.mark(p, q, colors[name]);
-        cross(plot, u, v, colors[name]);
+        const d = 6 / plot.kx;
+        for (const s of [-d, d]) plot.curve([u - d, u + d], [v - s, v + s], colors[name], { width: 3 });
         if (twins) plot.text(name, plot.X(p) + 9, plot.Y(q) - 9, { color: colors[name], halo: true, weight: 700 });
         return [name, p, q, u, v];
       });
@@ -117,10 +107,10 @@ export default explorer({
         });
       }
       const px = plot.X(here[0]), py = plot.Y(here[1]);
-      handle.style.transform = `translate(${Math.min(Math.max(px, plot.left), plot.left + plot.w)}px, ${Math.min(Math.max(py, plot.top), plot.top + plot.h)}px)`;
-      handle.style.borderColor = twins ? theme.ink : colors.ODE;
-      handle.setAttribute("aria-valuenow", +here[0].toFixed(3));
-      handle.setAttribute("aria-valuetext", `${show(here[0])}, ${show(here[1])}`);
+      grip.style.transform = `translate(${Math.min(Math.max(px, plot.left), plot.left + plot.w)}px, ${Math.min(Math.max(py, plot.top), plot.top + plot.h)}px)`;
+      grip.style.borderColor = twins ? theme.ink : colors.ODE;
+      grip.setAttribute("aria-valuenow", +here[0].toFixed(3));
+      grip.setAttribute("aria-valuetext", `${show(here[0])}, ${show(here[1])}`);
       plot.describe(`At log-SNR ${show(lam)}, w = ${show(w)}, class ${className(y)}: ${ends.map(([name, ...v]) =>
         `${name} at ${show(v[0])}, ${show(v[1])} with x̂ at ${show(v[2])}, ${show(v[3])}`).join("; ")}.`);
       const { x0, x1, y0, y1 } = plot.view;
@@ -129,14 +119,3 @@ export default explorer({
     };
   },
 });
-
-function cross(plot, x, y, color) {
-  plot.clipped((ctx) => {
-    const [px, py] = [plot.X(x), plot.Y(y)];
-    ctx.strokeStyle = color;
-    ctx.lineWidth = 3;
-    ctx.beginPath();
-    for (const d of [-6, 6]) ctx.moveTo(px - 6, py - d), ctx.lineTo(px + 6, py + d);
-    ctx.stroke();
-  });
-}

@@ -27,6 +27,8 @@ export function readTheme(root) {
 }
 
 export const className = (c) => String.fromCharCode(65 + (c % 26));
+/** The choices of a select: each class by its letter. */
+export const classOptions = ({ classes }) => Array.from({ length: classes }, (_, c) => [c, `${className(c)} (y = ${c})`]);
 
 /** log f(x, y) on an n × n grid over the view, row by row from the bottom. */
 export function gridOf({ x0, x1, y0, y1 }, n, f, out = new Float64Array(n * n)) {

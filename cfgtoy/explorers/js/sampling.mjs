@@ -2,7 +2,7 @@
 
 import { frechet, inceptionScore, sampleMoments, shareOutside } from "./metrics.mjs";
 import { SAMPLERS } from "./samplers.mjs";
-import { className, gridOf, Plot, viewOf } from "./plot.mjs";
+import { className, classOptions, gridOf, Plot, viewOf } from "./plot.mjs";
 import { reporter, runner } from "./run.mjs";
 import { choice, interval, klass, mixture, mixtureOf, number } from "./state.mjs";
 import { explorer, make, memo, show } from "./ui.mjs";
@@ -38,8 +38,7 @@ export default explorer({
     ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01, when: (s) => s.sampler === "ancestral" });
     ui.slider({ key: "steps", label: "steps N", min: 2, max: 256, step: 1 });
     ui.select({ key: "sampler", label: "sampler", options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]) });
-    ui.select({ key: "y", label: "class", options: ({ mixture: m }) => [[null, "all"],
-      ...Array.from({ length: mixtureOf(m).classes }, (_, c) => [c, `${className(c)} (y = ${c})`])] });
+    ui.select({ key: "y", label: "class", options: ({ mixture: m }) => [[null, "all"], ...classOptions(mixtureOf(m))] });
     ui.select({ key: "density", label: "bands", options: [["tilted", "tilted target"], ["true", "class density"]] });
     ui.select({ key: "interval", label: "guide", options: ({ interval: own }) => [[null, "at every λ"],
       ...(own && own.join() !== "-1,5" ? [[own, `for λ in ${own.map((x) => show(x)).join(" … ")}`]] : []), [own && own.join() === "-1,5" ? own : MIDDLE, "only for λ in −1 … 5"]] });

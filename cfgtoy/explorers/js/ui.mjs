@@ -18,6 +18,30 @@ export function make(tag, props = {}, ...children) {
   return node;
 }
 
+/** A handle on a plot: dragged (begin, move, end), or moved by arrow keys: by(dx, dy). */
+export function handle(plot, { kind = "", label, least, most }, { begin, move, end, by }) {
+  const node = make("div", { className: `cx-handle ${kind}`, tabIndex: 0, role: "slider", "aria-label": label,
+    "aria-valuemin": least, "aria-valuemax": most, "data-lm-suppress-shortcuts": "true" });
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    begin(event);
+    event.preventDefault();
+    node.focus();
+  });
+  node.addEventListener("pointermove", (event) => { if (node.hasPointerCapture(event.pointerId)) move(event); });
+  for (const name of ["pointerup", "pointercancel"]) node.addEventListener(name, end);
+  node.addEventListener("keydown", (event) => {
+    const step = event.shiftKey ? 0.5 : 0.1;
+    const way = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key];
+    if (!way) return;
+    event.preventDefault();
+    event.stopPropagation();
+    by(...way);
+  });
+  plot.box.append(node);
+  return node;
+}
+
 /** A number as a reader wants it: three figures, "—" for what is none. */
 export function show(x) {
   if (!Number.isFinite(x)) return "—";
