@@ -138,6 +138,8 @@ class Plain:
             if title and page in self.names.files:
                 return self.names.chapter(page, shown or self.names.numbers.get(target, title))
             return shown or self.names.numbers.get(target, title)
+        if role == "measured":  # what one can search for in the chapters
+            return f"{shown}: {target}"
         return shown or target
 
     def _cite(self, role: str, keys: list[str]) -> str:

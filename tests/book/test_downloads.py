@@ -44,6 +44,7 @@ NAMES = plain.Names(
         ("{term}`scores <score>` of {term}`log-SNR`", "scores of log-SNR"),
         ("{py:func}`~cfgtoy.a.b` {py:func}`cfgtoy.a.b`", "`b` `cfgtoy.a.b`"),
         ("{ref}`ch-b` {ref}`here <ch-b>` {ref}`faq`", "[7. B](07-b.ipynb) [here](07-b.ipynb) FAQ"),
+        ("It is. ({measured}`measured <gap at w = 1>`)", "It is. (measured: gap at w = 1)"),
         ("[](07-b.ipynb) [it](../guidance/07-b.ipynb#x)", "[7. B](07-b.ipynb) [it](07-b.ipynb)"),
         ("[q](../back/faq.md) [w](https://a.org)", "q [w](https://a.org)"),
         ("$f[a](b)$ stays", "$f[a](b)$ stays"),
