@@ -1,14 +1,17 @@
 """The board: every rule on the plane's problems, on long rings and on digits, into data/compare.json.
 
     python benchmarks/board.py
+    python benchmarks/board.py --against data/compare.json   # on another machine: stores nothing, says what differs
 
 Three seeds each. A run that is killed goes on where it was. The file says how many minutes it took.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +41,33 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def main() -> None:
-    """Run, and store."""
+def held(records: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many of the means over seeds are those of the other board, to the spread that is shown.
+
+    Where there is no spread, as of a count of evaluations, to four digits; what is below 0.1, to 1e-5.
+    """
+    rows = {(row.rule, row.problem, row.w, row.sampler): row for row in compare.summary(others)}
+    figures, same, apart = 0, 0, []
+    for row in compare.summary(records):
+        other = rows[row.rule, row.problem, row.w, row.sampler]
+        for name, mean in row.mean.items():
+            theirs, spreads = other.mean[name], (row.spread[name], other.spread[name])
+            if mean is None or theirs is None:
+                assert mean is theirs, name
+                continue
+            figures += 1
+            gap, rounding = abs(mean - theirs), 1e-4 * max(abs(mean), 0.1)
+            same += gap <= rounding
+            if gap > max(rounding, *(spread or 0.0 for spread in spreads)):
+                apart.append(f"{row.rule} on {row.problem}, w = {row.w:g}: {name}")
+    return {"figures": figures, "the same to four digits": same, "apart by more than the spread": apart}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run, and store or hold against what is stored."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--against", type=Path, help="a board to hold the new figures against")
+    against = parser.parse_args(argv).against
     out = Path("_build/board.json")
     out.parent.mkdir(exist_ok=True)
     start = time.perf_counter()
@@ -52,6 +80,9 @@ def main() -> None:
         records += compare.run(
             rules, problems, weights, n=n, out=out, progress=True, command="python benchmarks/board.py"
         )
+    if against:
+        print(json.dumps(held(records, json.loads(against.read_text())["records"])))
+        return
     made_by = json.loads(out.read_text())["made_by"]
     about = {key: made_by[-1][key] for key in ("command", "commit", "device", "torch", "date")}
     # Of the records themselves, as a run may have been taken up again.

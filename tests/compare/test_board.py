@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -26,6 +27,25 @@ def test_a_part_drawn_again(rule, problem):
 
 def test_a_part_in_64_dimensions():
     compared(*compare.run(["mambo-g"], ["ring-64d"], [1.0], seeds=[1], n=1000))
+
+
+def test_boards_are_held_against_each_other():
+    """What lies farther apart than the spread is named; what has none is compared by its digits."""
+    spec = importlib.util.spec_from_file_location("benchmarks_board", ROOT / "benchmarks" / "board.py")
+    board = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(board)
+    here = [r for r in RECORDS if r["problem"] == "ring" and r["w"] == 1.0 and r["rule"]["name"] == "apg"]
+    there = json.loads(json.dumps(here))
+    same = board.held(here, there)
+    assert same["figures"] == same["the same to four digits"] == len(here[0]["measures"])
+    assert same["apart by more than the spread"] == []
+    spread = np.std([r["measures"]["kl_class"] for r in here], ddof=1)
+    for record in there:
+        record["measures"]["kl_class"] += 0.9 * spread
+        record["measures"]["evaluations"] += 1
+    other = board.held(here, there)
+    assert other["the same to four digits"] == same["figures"] - 2
+    assert other["apart by more than the spread"] == ["apg on ring, w = 1: evaluations"]
 
 
 @pytest.mark.slow
