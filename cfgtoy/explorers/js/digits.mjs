@@ -4,7 +4,7 @@ import { Answers } from "./nets/answers.mjs";
 import { fromBase64 } from "./nets/weights.mjs";
 import { paint, picture, pixels, save } from "./nets/pictures.mjs";
 import { Plot } from "./plot.mjs";
-import { choice, klass, number } from "./state.mjs";
+import { choice, klass, number, seed } from "./state.mjs";
 import { explorer, make, show } from "./ui.mjs";
 
 const RULES = { "classifier-free": "classifier-free", classifier: "the noisy classifier’s" };
@@ -18,7 +18,7 @@ export default explorer({
   question: "Ten digits start from one noise. What does guidance make of them?",
   fields: {
     w: number(-1e6, 1e6, 1), steps: number(2, 64, 20, { integer: true }), sampler: choice(["dpm++2m", "ddim"], "dpm++2m"),
-    seed: number(0, 2 ** 31 - 1, 0, { integer: true }), rule: choice([...Object.keys(RULES), "both"], "classifier-free"),
+    seed, rule: choice([...Object.keys(RULES), "both"], "classifier-free"),
     network: choice(["teacher", "student", "both"], "teacher"), pick: klass(null, true), backend: choice(["page", "kernel"], "page"),
   },
   build(ui) {
@@ -40,7 +40,7 @@ export default explorer({
     ui.select({ key: "rule", label: "guidance", options: [...Object.entries(RULES), ["both", "both"]], when: taught });
     ui.select({ key: "sampler", label: "sampler", options: [["dpm++2m", "DPM-Solver++(2M)"], ["ddim", "DDIM"]], when: taught });
     if (ui.live) ui.select({ key: "backend", label: "drawn by", options: [["page", "the page"], ["kernel", "the kernel"]] });
-    ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)],
+    ui.buttons([ui.newNoise(),
       ["Save PNG", () => save(rowsOf(ui.state).map((rule) => sheets[rule].canvases), "digits")]]);
     const table = ui.table("This run");
 

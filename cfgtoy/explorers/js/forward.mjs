@@ -1,6 +1,6 @@
 // Forward process: how noise takes the data apart, and how a schedule spends its noise levels.
 
-import { alphaSigma } from "./mixture.mjs";
+import { alphaSigma, assign } from "./mixture.mjs";
 import { fillNormal, uniforms } from "./random.mjs";
 import { SCHEDULES, shifted } from "./schedules.mjs";
 import { gridOf, Plot, viewOf } from "./plot.mjs";
@@ -12,13 +12,8 @@ const N = 3000, GRID = 64, CURVE = 241;
 /** N points of the data with their classes, and the noise that each of them will meet. */
 function population(mix) {
   const next = uniforms(7), normals = fillNormal(new Float64Array(2 * N), 8);
-  const x = new Float64Array(2 * N), noise = fillNormal(new Float64Array(2 * N), 9), classes = new Int32Array(N);
-  let c = 0, upTo = mix.prior[0];
-  for (let i = 0; i < N; i++) {
-    while (c < mix.classes - 1 && (i + 0.5) / N > upTo) upTo += mix.prior[++c];
-    classes[i] = c;
-    mix.draw(c, next(), normals[2 * i], normals[2 * i + 1], x, 2 * i);
-  }
+  const x = new Float64Array(2 * N), noise = fillNormal(new Float64Array(2 * N), 9), classes = assign(mix, N, null);
+  classes.forEach((c, i) => mix.draw(c, next(), normals[2 * i], normals[2 * i + 1], x, 2 * i));
   return { x, noise, classes };
 }
 

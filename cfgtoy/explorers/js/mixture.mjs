@@ -231,3 +231,14 @@ export class Level {
     out[1] /= -this.sigma;
   }
 }
+
+/** Classes of n particles: all of `y`, or (null) the classes in proportion, one run of particles each. */
+export function assign(mixture, n, y) {
+  const classes = new Int32Array(n);
+  if (y !== null) return classes.fill(y);
+  for (let i = 0, c = 0, upTo = mixture.prior[0]; i < n; i++) {
+    while (c < mixture.classes - 1 && (i + 0.5) / n > upTo) upTo += mixture.prior[++c];
+    classes[i] = c;
+  }
+  return classes;
+}

@@ -5,7 +5,7 @@ import { className, classOptions, gridOf, Plot, viewOf } from "./plot.mjs";
 import { fillNormal } from "./random.mjs";
 import { runner } from "./run.mjs";
 import { sample } from "./samplers.mjs";
-import { klass, mixture, mixtureOf, number } from "./state.mjs";
+import { klass, mixture, mixtureOf, number, seed } from "./state.mjs";
 import { explorer, handle, make, memo, show } from "./ui.mjs";
 
 const LO = -6, HI = 8, STEP = 0.1, GRID = 64, V = 0.5, CLOUD = 300;
@@ -35,7 +35,7 @@ export default explorer({
   question: "What moves one particle?",
   fields: {
     mixture, w: number(-1e6, 1e6, 2), lam: number(LO, HI, 0), y: klass(0, false), z1: number(-20, 20, -1), z2: number(-20, 20, -0.5),
-    at: number(LO, HI, 0), seed: number(0, 2 ** 31 - 1, 0, { integer: true }),
+    at: number(LO, HI, 0), seed,
   },
   build(ui) {
     const twins = ui.model.get("twins"), plot = new Plot(ui.stage, { axes: ["z₁", "z₂"] });
@@ -55,7 +55,7 @@ export default explorer({
     ui.slider({ key: "lam", label: "log-SNR λ (noise → data)", min: LO, max: HI, step: 0.05, parent: line });
     ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
     ui.select({ key: "y", label: "class c", options: ({ mixture: m }) => classOptions(mixtureOf(m)) });
-    if (twins) ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)]]);
+    if (twins) ui.buttons([ui.newNoise()]);
 
     let here = [0, 0];
     const put = ([x, y], done) => ui.set({ z1: x, z2: y, at: twins ? LO : ui.state.lam }, done);

@@ -68,7 +68,7 @@ export default explorer({
     if (ui.live) ui.select({ key: "backend", label: "drawn by", options: [["page", "the page"], ["kernel", "the kernel"]] });
     const [megabytes, more] = [about, about.teacher].map(({ networks, network }) => show(networks[network].bytes / 1e6));
     let here = ui.live; // whether the network is wanted: in a page, once the reader asks for what was not drawn beforehand
-    const [, , load, fetch] = ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 1e8 }, true)],
+    const [, , load, fetch] = ui.buttons([ui.newNoise(1e8),
       ["Save PNG", () => save(Array.from({ length: COUNT / ACROSS }, (_, row) =>
         pictures.slice(ACROSS * row, ACROSS * (row + 1))).filter(([{ button }]) => !button.hidden).map((row) => row.map(({ canvas }) => canvas)), "photos", 4)],
       [`Draw these here (${megabytes} MB)`, () => {

@@ -1,21 +1,11 @@
 // What the sampling explorers share: a population of particles with its random numbers, and one run of it.
 
 import { weightRule } from "./guidance.mjs";
+import { assign } from "./mixture.mjs";
 import { fillNormal } from "./random.mjs";
 import { sample } from "./samplers.mjs";
 import { grid, uniform } from "./schedules.mjs";
 import { memo } from "./ui.mjs";
-
-/** Classes of n particles: all of `y`, or (null) the classes in proportion, one run of particles each. */
-export function assign(mixture, n, y) {
-  const classes = new Int32Array(n);
-  if (y !== null) return classes.fill(y);
-  for (let i = 0, c = 0, upTo = mixture.prior[0]; i < n; i++) {
-    while (c < mixture.classes - 1 && (i + 0.5) / n > upTo) upTo += mixture.prior[++c];
-    classes[i] = c;
-  }
-  return classes;
-}
 
 const SPAN = 64; // steps for which noise is kept; then it is read again, a few particles further on
 

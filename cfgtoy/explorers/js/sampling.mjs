@@ -4,18 +4,25 @@ import { frechet, inceptionScore, sampleMoments, shareOutside } from "./metrics.
 import { SAMPLERS } from "./samplers.mjs";
 import { className, classOptions, gridOf, Plot, viewOf } from "./plot.mjs";
 import { reporter, runner } from "./run.mjs";
-import { choice, interval, klass, mixture, mixtureOf, number } from "./state.mjs";
+import { choice, interval, klass, mixture, mixtureOf, number, seed } from "./state.mjs";
 import { explorer, make, memo, show } from "./ui.mjs";
 
 export const SAMPLER_NAMES = { ancestral: "ancestral", ddim: "DDIM", heun: "Heun (ODE)" };
 const GRID = 64, TRAILS = 60;
+
+/** v, where it matters, the steps and the sampler. */
+export function samplerControls(ui, parent, label = "sampler") {
+  ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01, when: (s) => s.sampler === "ancestral", parent });
+  ui.slider({ key: "steps", label: "steps N", min: 2, max: 256, step: 1, parent });
+  ui.select({ key: "sampler", label, options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]), parent });
+}
 
 export default explorer({
   name: "sampling",
   question: "Do guided samples follow the density that guidance is said to aim at?",
   fields: {
     mixture, w: number(-1e6, 1e6, 2), v: number(0, 1, 0.3), steps: number(2, 512, 64, { integer: true }), sampler: choice(SAMPLERS, "ancestral"),
-    seed: number(0, 2 ** 31 - 1, 0, { integer: true }), n: number(10, 20000, 4000, { integer: true }), y: klass(null, true), interval,
+    seed, n: number(10, 20000, 4000, { integer: true }), y: klass(null, true), interval,
     density: choice(["tilted", "true"], "tilted"),
   },
   build(ui) {
@@ -35,14 +42,12 @@ export default explorer({
       get: () => 100 * progress, set: (x) => { progress = Math.min(Math.max(x / 100 || 0, 0), 1); return {}; } });
 
     ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
-    ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01, when: (s) => s.sampler === "ancestral" });
-    ui.slider({ key: "steps", label: "steps N", min: 2, max: 256, step: 1 });
-    ui.select({ key: "sampler", label: "sampler", options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]) });
+    samplerControls(ui);
     ui.select({ key: "y", label: "class", options: ({ mixture: m }) => [[null, "all"], ...classOptions(mixtureOf(m))] });
     ui.select({ key: "density", label: "bands", options: [["tilted", "tilted target"], ["true", "class density"]] });
     ui.select({ key: "interval", label: "guide", options: ({ interval: own }) => [[null, "at every λ"],
       ...(own && own.join() !== "-1,5" ? [[own, `for λ in ${own.map((x) => show(x)).join(" … ")}`]] : []), [own && own.join() === "-1,5" ? own : MIDDLE, "only for λ in −1 … 5"]] });
-    ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)]]);
+    ui.buttons([ui.newNoise()]);
     const table = ui.table("At the end of the run", ["class", "Fréchet", "beyond 3σ"]);
     const score = ui.table("All classes");
 

@@ -21,6 +21,9 @@ export const number = (lo, hi, fallback, { integer = false } = {}) => ({
   parse: (text) => text,
 });
 
+/** Of random numbers. */
+export const seed = number(0, 2 ** 31 - 1, 0, { integer: true });
+
 export const choice = (names, fallback) => ({
   fallback,
   read: (value, note, name) => (names.includes(value) ? value : (note(`“${name}” does not know “${value}”; it is ${fallback} now.`), fallback)),

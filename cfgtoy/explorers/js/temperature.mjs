@@ -1,10 +1,11 @@
 // Temperature: does a low temperature do what guidance does? The two side by side.
 
 import { frechet, inceptionScore, sampleMoments } from "./metrics.mjs";
+import { assign } from "./mixture.mjs";
 import { gridOf, Plot, viewOf } from "./plot.mjs";
 import { uniforms } from "./random.mjs";
-import { assign, runner } from "./run.mjs";
-import { choice, mixture, number } from "./state.mjs";
+import { runner } from "./run.mjs";
+import { choice, mixture, number, seed } from "./state.mjs";
 import { explorer, make, memo, show } from "./ui.mjs";
 
 const N = 2400, STEPS = 100, HALF = 10, GRID = 72, FINE = 160;
@@ -48,7 +49,7 @@ export default explorer({
   question: "Is guidance the same as a low temperature?",
   fields: {
     mixture, temperature: number(0.05, 20, 0.5), w: number(-1e6, 1e6, 2), route: choice(ROUTES.map(([key]) => key), "exact"),
-    seed: number(0, 2 ** 31 - 1, 0, { integer: true }),
+    seed,
   },
   build(ui) {
     const pair = make("div", { className: "cx-pair" });
@@ -58,7 +59,7 @@ export default explorer({
     ui.slider({ key: "temperature", label: "temperature T", min: 0.1, max: 3, step: 0.05 });
     ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
     ui.select({ key: "route", label: "samples left", options: ROUTES });
-    ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)]]);
+    ui.buttons([ui.newNoise()]);
     const table = ui.table("Samples, held against the data", ["figure", "T", "w"]);
 
     const run = runner(), view = memo((mix) => viewOf(mix, 1.15)), people = memo(assign);

@@ -5,8 +5,8 @@ import { Mixture } from "./mixture.mjs";
 import { SAMPLERS } from "./samplers.mjs";
 import { Plot, viewOf } from "./plot.mjs";
 import { reporter, runner } from "./run.mjs";
-import { SAMPLER_NAMES } from "./sampling.mjs";
-import { choice, mixture, number } from "./state.mjs";
+import { samplerControls } from "./sampling.mjs";
+import { choice, mixture, number, seed } from "./state.mjs";
 import { explorer, make, memo, show } from "./ui.mjs";
 
 const N = 2400;
@@ -35,7 +35,7 @@ export default explorer({
   question: "What does a larger w buy, and what does it cost?",
   fields: {
     mixture, w: number(-1e6, 1e6, 1), blur: number(0, 10, 0), v: number(0, 1, 0.3), steps: number(2, 512, 64, { integer: true }),
-    sampler: choice(SAMPLERS, "ancestral"), seed: number(0, 2 ** 31 - 1, 0, { integer: true }), distance: choice(["class", "pooled"], "class"),
+    sampler: choice(SAMPLERS, "ancestral"), seed, distance: choice(["class", "pooled"], "class"),
   },
   build(ui) {
     const pair = make("div", { className: "cx-pair" });
@@ -45,9 +45,7 @@ export default explorer({
     const legend = ui.legend("");
     ui.slider({ key: "w", label: "guidance weight w", min: -0.5, max: 8, step: 0.05 });
     ui.slider({ key: "blur", label: "blur of the model (0: exact)", min: 0, max: 1.5, step: 0.05 });
-    ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01, when: (s) => s.sampler === "ancestral" });
-    ui.slider({ key: "steps", label: "steps N", min: 2, max: 256, step: 1 });
-    ui.select({ key: "sampler", label: "sampler", options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]) });
+    samplerControls(ui);
     ui.select({ key: "distance", label: "Fréchet", options: [["class", "by class, averaged"], ["pooled", "all samples together"]] });
     const table = ui.table("At this w");
 

@@ -354,6 +354,11 @@ class Explorer {
     return made;
   }
 
+  /** A button for `buttons`: the next of `count` seeds. */
+  newNoise(count = 2 ** 31) {
+    return ["New noise", () => this.set({ seed: (this.state.seed + 1) % count }, true)];
+  }
+
   /** A table of figures. Returns fill([[cell, …], …]): rows under the header, the first cell a name. */
   table(caption, header = null, parent = this.place("table")) {
     const body = make("tbody"), cells = new Map();

@@ -6,8 +6,8 @@ import { paint, picture, pixels } from "./nets/pictures.mjs";
 import { Student } from "./nets/student.mjs";
 import { className, gridOf, Plot, viewOf } from "./plot.mjs";
 import { reporter, runner } from "./run.mjs";
-import { SAMPLER_NAMES } from "./sampling.mjs";
-import { choice, mixture, number } from "./state.mjs";
+import { SAMPLER_NAMES, samplerControls } from "./sampling.mjs";
+import { choice, mixture, number, seed } from "./state.mjs";
 import { explorer, make, memo, show } from "./ui.mjs";
 
 const GRID = 56, TOP = 8, PLAY = 9000; // cells of the bands; the largest w of the slider; milliseconds there and back
@@ -29,7 +29,7 @@ export default explorer({
   question: "One number, w. How much is too much?",
   fields: {
     mixture, w: number(-1e6, 1e6, TOP), v: number(0, 1, 0.3), steps: number(2, 512, 40, { integer: true }), sampler: choice(SAMPLERS, "heun"),
-    seed: number(0, 2 ** 31 - 1, 0, { integer: true }), n: number(10, 20000, 1200, { integer: true }),
+    seed, n: number(10, 20000, 1200, { integer: true }),
   },
   build(ui) {
     const about = ui.model.get("about"), { curve, drawn, names, tile } = about;
@@ -63,10 +63,8 @@ export default explorer({
     const legend = ui.legend("Bands: the density that guidance is derived from. Points: where it takes samples.");
 
     const more = ui.fold();
-    ui.slider({ key: "steps", label: "steps N", min: 2, max: 256, step: 1, parent: more });
-    ui.select({ key: "sampler", label: "sampler of the points", options: SAMPLERS.map((key) => [key, SAMPLER_NAMES[key]]), parent: more });
-    ui.slider({ key: "v", label: "v: variance of the ancestral step", min: 0, max: 1, step: 0.01, when: (s) => s.sampler === "ancestral", parent: more });
-    ui.buttons([["New noise", () => ui.set({ seed: (ui.state.seed + 1) % 2 ** 31 }, true)]], more);
+    samplerControls(ui, more, "sampler of the points");
+    ui.buttons([ui.newNoise()], more);
     // The photographs by a student, in a page; a kernel does not send its weights here.
     const student = new Student(ui.model, about.student, () => ui.redraw(), { whole: true }), { w_max: learned, shape, classes } = about.student;
     const small = picture(shape), megabytes = show(about.student.networks[about.student.network].bytes / 1e6);
