@@ -11,8 +11,10 @@ import torch
 
 from cfgtoy import GaussianMixture, datasets
 from cfgtoy.explorers import (
+    DigitsExplorer,
     FieldExplorer,
     ParticleExplorer,
+    PhotosExplorer,
     SamplingExplorer,
     TemperatureExplorer,
     TradeoffExplorer,
@@ -130,6 +132,25 @@ def test_narrow_windows_and_dense_screens(open_page: Open, width: int) -> None:
     resize(page, 900, 700)
     resize(page, 320, 700)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+CUT = """() => [...document.querySelectorAll("select")].filter((box) => {
+  const whole = box.cloneNode(true);
+  whole.style.cssText = "position: absolute; width: max-content; flex: none";
+  box.after(whole);
+  const cut = box.checkVisibility() && whole.offsetWidth > box.offsetWidth;
+  whole.remove();
+  return cut;
+}).map((box) => box.labels[0].textContent)"""
+
+
+def test_no_choice_is_cut(open_page: Open) -> None:
+    """A drop-down holds its longest words in whole, in a page of any width and with every control shown."""
+    photos = PhotosExplorer(network="both")
+    page = open_page(*(kind() for kind in ALL), DigitsExplorer(network="both"), photos, width=320)
+    for width in (320, 390, 660, 700, 960, 1100):
+        resize(page, width, 900)
+        assert page.evaluate(CUT) == [], width
 
 
 @pytest.mark.parametrize(
