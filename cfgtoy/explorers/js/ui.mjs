@@ -185,6 +185,7 @@ class Explorer {
         parts.unshift(`mixture=GaussianMixture(${t(means)}, ${t(covs)}, ${t(weights)}, ${t(labels)})`);
       }
     }
+    if (this.model.get("twins")) parts.push("twins=True"); // for good: no control changes it
     return `${this.kind[0].toUpperCase()}${this.kind.slice(1)}Explorer(${parts.join(", ")})`;
   }
 
