@@ -28,8 +28,9 @@ class PhotosExplorer(Drawn):
     reader asks for what was not drawn beforehand, and run in the browser; in JupyterLab the browser gets them from the
     kernel, or the kernel draws with PyTorch.
 
-    ``images`` (20, 3, 32, 32), float32, in [−1, 1] or a little beyond, holds the pictures on screen, row by row; None
-    before a browser showed them. It can be observed.
+    ``images`` (n, 3, 32, 32), float32, in [−1, 1] or a little beyond, holds the pictures on screen, row by row: the
+    student's twenty, the teacher's ten, or ten of each, the teacher's rows below the student's; None before a browser
+    showed them all. It can be observed.
     """
 
     networks = (STUDENT, TEACHER)

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
-from cfgtoy.explorers import ParticleExplorer, PhotosExplorer, SamplingExplorer
+from cfgtoy.explorers import ParticleExplorer, PhotosExplorer, SamplingExplorer, _students, _teachers
+from cfgtoy.explorers.photos import STUDENT, TEACHER
 from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.browser
@@ -107,3 +110,45 @@ def test_copied_python_makes_the_same_explorer(
     again = eval(page.get_by_label("Copy this text").input_value(), {kind.__name__: kind})
     eventually(page, lambda: widget.w == 3.5, "w did not reach Python")
     assert made_of(again) == made_of(widget)
+
+
+def test_images_are_those_on_screen(open_live: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the student, of its teacher, of both: row by row. Here a picture is of one grey, and that says what it is."""
+
+    def grey(network: str, y: list[int], seeds: list[int]) -> Tensor:
+        told = (torch.tensor(y) + 20 * torch.tensor(seeds)) / 1024
+        return (told if network == "student" else -1 - told).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)
+
+    def student(_: str, *, w: float, y: list[int], seeds: list[int]) -> Any:
+        for lam in _students.about(STUDENT)["grid"]:
+            yield lam, None, grey("student", y, seeds)
+
+    def teacher(_: str, *, w: float, y: list[int], seeds: list[int], sampler: str) -> Any:
+        for lam in _teachers.about(TEACHER)["grid"]:
+            yield lam, grey("teacher", y, seeds), torch.zeros(len(y))
+
+    monkeypatch.setattr(_students, "path", student)
+    monkeypatch.setattr(_teachers, "path", teacher)
+    widget = PhotosExplorer(backend="kernel")
+    page = open_live(widget)
+
+    def shown(rows: list[tuple[str, list[int], list[int]]]) -> None:
+        wanted = torch.cat([grey(*row) for row in rows])
+        eventually(
+            page,
+            lambda: widget.images is not None and torch.equal(widget.images, wanted),
+            f"{len(wanted)} pictures by {', '.join(network for network, _, _ in rows)}",
+        )
+
+    low, high, alone = [0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [7] * 5
+    first, second = [0] * 5, [1] * 5
+    twenty = [(y, noise) for y in (low, high) for noise in (first, second)]
+    shown([("student", y, noise) for y, noise in twenty])
+    page.get_by_role("button", name="Bring the teacher").click()
+    shown([(network, y, first) for y in (low, high) for network in ("student", "teacher")])
+    page.get_by_label("network").select_option(label="teacher, 18 levels")
+    shown([("teacher", low, first), ("teacher", high, first)])
+    page.get_by_label("class", exact=True).select_option(label="horse, ten noises")
+    shown([("teacher", alone, [0, 1, 2, 3, 4]), ("teacher", alone, [5, 6, 7, 8, 9])])
+    page.get_by_label("network").select_option(label="student, 4 levels")
+    shown([("student", [7] * 20, list(range(20)))])

@@ -8,7 +8,7 @@ import { fromBase64 } from "./nets/weights.mjs";
 import { paint, picture, pixels, save } from "./nets/pictures.mjs";
 import { Plot } from "./plot.mjs";
 import { choice, klass, number } from "./state.mjs";
-import { explorer, make, show } from "./ui.mjs";
+import { explorer, make, memo, show } from "./ui.mjs";
 
 const COUNT = 20, ACROSS = 5; // pictures, and how many in a row
 const MOST = 7; // of the teacher's levels, that a path shows
@@ -85,11 +85,15 @@ export default explorer({
     const student = new Student(ui.model, about, () => ui.redraw());
     const teacher = new Teacher(ui.model, about.teacher, () => ui.redraw());
     ui.ends.push(() => student.stop(), () => teacher.stop());
-    let reported = null;
+    let whole = null; // the pictures of the last sheet that was drawn to its end
+    const report = memo((...sheet) => {
+      whole = sheet;
+      ui.saveSoon();
+    });
     ui.onsave = () => {
-      if (!ui.live || !student.shown?.whole) return;
-      const all = new Float32Array(COUNT * size);
-      student.shown.paths.forEach((states, i) => all.set(states.at(-1).x, i * size));
+      if (!whole) return;
+      const all = new Float32Array(whole.length * size);
+      whole.forEach((x, i) => all.set(x, i * size));
       ui.model.set("_images", new DataView(all.buffer));
     };
     const last = pictures.map((_, i) => ({ x: prepared.subarray(i * size, (i + 1) * size), of: JSON.stringify(place(i, ui.state.y, ui.state.seed)) }));
@@ -115,10 +119,6 @@ export default explorer({
       const known = lesson.every((one) => teacher.path(w, sampler, one.y, one.seed)?.length === levels.length);
       if (asked && !known && (same || trouble)) teacher.want(asks, state.backend === "kernel");
       else if (!known || !lesson.length) teacher.rest();
-      if (ui.live && shown?.whole && shown !== reported) {
-        reported = shown;
-        ui.saveSoon();
-      }
       pictures.forEach(({ button, canvas, name }, i) => {
         const is = slots[i], of = JSON.stringify(is), drawn = is.by === "teacher" ? teacher.shown : shown;
         const now = drawn?.paths[drawn.what.y.findIndex((one, k) => one === is.y && drawn.what.seeds[k] === is.seed)]?.at(-1);
@@ -130,6 +130,8 @@ export default explorer({
         button.setAttribute("aria-label", `${classes[is.y]}, noise ${is.noise + 1}${is.by === "teacher" ? ", by the teacher" : ""}: show its path`);
         name.textContent = network === "both" && (is.by === "teacher" || y !== null) ? is.by : y === null ? classes[is.y] : "";
       });
+      if (ui.live && (network === "teacher" || same) && (network === "student" || known))
+        report(...last.filter((_, i) => !pictures[i].button.hidden).map(({ x }) => x));
       sheet.setAttribute("aria-label", (y === null ? `Ten classes from ${network === "student" ? "two noises" : "one noise"}` : `${classes[y]} from ${network === "student" ? "twenty" : "ten"} noises`)
         + { student: "", teacher: ", by the teacher", both: ", by the student and, below, by its teacher" }[network]);
       const waits = lesson.length && !known && !trouble; // for the student first
