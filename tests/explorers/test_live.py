@@ -148,6 +148,7 @@ def test_images_are_those_on_screen(open_live: Callable[..., Any], monkeypatch: 
     shown([(network, y, first) for y in (low, high) for network in ("student", "teacher")])
     page.get_by_label("network").select_option(label="teacher, 18 levels")
     shown([("teacher", low, first), ("teacher", high, first)])
+    assert "two noises" not in page.locator(".cx").text_content()
     page.get_by_label("class", exact=True).select_option(label="horse, ten noises")
     shown([("teacher", alone, [0, 1, 2, 3, 4]), ("teacher", alone, [5, 6, 7, 8, 9])])
     page.get_by_label("network").select_option(label="student, 4 levels")

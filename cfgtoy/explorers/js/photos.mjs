@@ -25,7 +25,7 @@ function place(i, y, seed, network = "student") {
 
 export default explorer({
   name: "photos",
-  question: "Ten classes, two noises, one w. What does guidance make of them?",
+  question: "Photographs under one w. What does guidance make of them?",
   fields: {
     w: number(0, 1e3, 1), network: choice(["student", "teacher", "both"], "student"), sampler: choice(["dpm++2m", "ddim"], "dpm++2m"),
     seed: number(0, 1e8 - 1, 0, { integer: true }), y: klass(null, true), pick: klass(null, true),
