@@ -17,7 +17,7 @@ from cfgtoy import artifacts, datasets, guidance, samplers, schedules
 from cfgtoy.explorers import SamplingExplorer, WeightExplorer, _students
 from cfgtoy.explorers.weight import PICK, SEEDS
 from tests.book.support import ROOT
-from tests.waiting import eventually, settle
+from tests.waiting import eventually, resize, settle
 
 Open = Callable[..., Any]
 W = "w => Number(w.querySelector('input[id$=-w]').value)"
@@ -179,6 +179,16 @@ def test_fits_a_phone_and_axe_finds_nothing(open_page: Open) -> None:
         settle(page)
         found = axe.run(page).response["violations"]
         assert not found, [(v["id"], [n["html"] for n in v["nodes"]]) for v in found]
+
+
+@pytest.mark.browser
+def test_curve_grows_with_the_window(open_page: Open) -> None:
+    page = open_page(WeightExplorer(w=0.0), width=320, reduced_motion="reduce")
+    chart = page.locator(".cx-panel .cx-plot")
+    room = "chart => chart.parentElement.clientWidth - chart.clientWidth"
+    for width in (320, 390, 320):
+        resize(page, width, 900)
+        eventually(page, lambda: chart.evaluate(room) == 0, "the curve does not fill its place")
 
 
 @pytest.mark.browser
