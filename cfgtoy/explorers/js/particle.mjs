@@ -93,7 +93,7 @@ export default explorer({
         if (twins) plot.mark(p, q, colors[name]);
         const d = 6 / plot.kx;
         for (const s of [-d, d]) plot.curve([u - d, u + d], [v - s, v + s], colors[name], { width: 3 });
-        if (twins) plot.text(name, plot.X(p) + 9, plot.Y(q) - 9, { color: colors[name], halo: true, weight: 700 });
+        if (twins) plot.text(name, plot.X(p) + (name === "SDE" ? 9 : -9), plot.Y(q) - 9, { align: name === "SDE" ? "left" : "right", color: colors[name], halo: true, weight: 700 });
         return [name, p, q, u, v];
       });
       const [, p, q] = ends[0];

@@ -55,10 +55,10 @@ export default explorer({
     const pair = make("div", { className: "cx-pair" });
     ui.stage.append(pair);
     const left = new Plot(pair, { axes: ["x₁", "x₂"], title: "temperature T" }), right = new Plot(pair, { axes: ["x₁", "x₂"], title: "guidance w" });
-    ui.legend("Bands: p(x|c)^(1/T) on the left, p(x|c) p(c|x)^w on the right. Dashed: 90 % of the class p(x|c). Points: samples.");
+    ui.legend("Bands: p(x|c)^(1/T) for temperature, p(x|c) p(c|x)^w for guidance. Dashed: 90 % of the class p(x|c). Points: samples.");
     ui.slider({ key: "temperature", label: "temperature T", min: 0.1, max: 3, step: 0.05 });
     ui.slider({ key: "w", label: "guidance weight w", min: -1, max: 8, step: 0.05 });
-    ui.select({ key: "route", label: "samples left", options: ROUTES });
+    ui.select({ key: "route", label: "samples at T", options: ROUTES });
     ui.buttons([ui.newNoise()]);
     const table = ui.table("Samples, held against the data", ["figure", "T", "w"]);
 

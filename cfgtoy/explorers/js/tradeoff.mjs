@@ -103,7 +103,7 @@ export default explorer({
       for (let c = 0; c < mix.classes; c++) plane.ellipses(mix, c, theme.colors[c % 12]);
       plane.letters(mix);
       plane.describe(`${N} samples of ${mix.classes} classes at w = ${show(w)}.`);
-      legend.textContent = `Blue: the curve as w grows. Vermilion: this w. ${exact ? "Dashed grey: the exact model. " : ""}Right, dashed: 2σ of the true components.`;
+      legend.textContent = `Blue: the curve as w grows. Vermilion: this w. ${exact ? "Dashed grey: the exact model. " : ""}Dashed round the samples: 2σ of the true components.`;
       table([["Inception Score", `${show(score)} of ${mix.classes}`], ["Fréchet distance", show(cost)],
         ["least Fréchet at", Number.isFinite(best[2]) && own.next >= TRACE.length ? `w = ${minusOf(best[0])}` : "…"]]);
       if (!Number.isFinite(score + cost) || beyond > 0.02 * N)
