@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from cfgtoy.explorers import StaticWidget, _weights
 from cfgtoy.explorers._bundle import modules
@@ -25,6 +28,52 @@ body { background: var(--pst-color-background); color: var(--pst-color-text-base
 """
 
 
+# Numbers cross to a page and back as the text of their bytes: Playwright wraps each number of a list by itself.
+CROSS = """
+const opened = (value) => {
+  if (Array.isArray(value)) return value.map(opened);
+  if (!(value instanceof Object)) return value;
+  if (!("base64" in value)) return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, opened(v)]));
+  const text = atob(value.base64), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return new globalThis[value.kind](bytes.buffer);
+};
+const packed = (value) => {
+  if (Array.isArray(value)) return value.map(packed);
+  if (value instanceof Float32Array || value instanceof Float64Array) {
+    const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength), texts = [];
+    for (let i = 0; i < bytes.length; i += 8192) texts.push(String.fromCharCode(...bytes.subarray(i, i + 8192)));
+    return { kind: value.constructor.name, base64: btoa(texts.join("")) };
+  }
+  if (value?.constructor !== Object) return value;
+  return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, packed(v)]));
+};
+"""
+KINDS = {"Float32Array": np.float32, "Float64Array": np.float64}
+
+
+def packed(value: Any) -> Any:
+    """Every tensor of a nest of lists and dictionaries as what ``opened`` makes a typed array of."""
+    if isinstance(value, torch.Tensor):
+        array = value.detach().contiguous().numpy()
+        kind = next(kind for kind, dtype in KINDS.items() if array.dtype == dtype)
+        return {"kind": kind, "base64": base64.b64encode(array.tobytes()).decode()}
+    if isinstance(value, dict):
+        return {name: packed(part) for name, part in value.items()}
+    return [packed(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def opened(value: Any) -> Any:
+    """Every typed array that ``packed`` has made a text of as an array."""
+    if isinstance(value, list):
+        return [opened(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"kind", "base64"}:
+        return np.frombuffer(bytearray(base64.b64decode(value["base64"])), KINDS[value["kind"]])
+    return {name: opened(part) for name, part in value.items()}
+
+
 class Core:
     """The JavaScript modules in a browser: ``core("name of a module", "export", …)`` through ``run``."""
 
@@ -35,12 +84,14 @@ class Core:
             page.add_script_tag(content=script)
 
     def run(self, script: str, **data: Any) -> Any:
-        """Run the body of a function of ``m`` (the modules by name) and ``d`` (the data)."""
-        return self.page.evaluate(
-            f"([keys, d]) => {{ const m = Object.fromEntries(Object.entries(keys).map(([name, key]) =>"
-            f" [name, globalThis.__cfgtoy[key]])); {script} }}",
-            [self.keys, data],
+        """Run the body of a function of ``m`` (the modules by name) and ``d`` (the data, tensors as typed arrays)."""
+        found = self.page.evaluate(
+            f"async ([keys, data]) => {{ {CROSS} const m = Object.fromEntries(Object.entries(keys).map("
+            f"([name, key]) => [name, globalThis.__cfgtoy[key]]));"
+            f" return packed(await ((d) => {{ {script} }})(opened(data))); }}",
+            [self.keys, packed(data)],
         )
+        return opened(found)
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,9 @@ const enter = (memory, { shape: [b, c, h, w], data }, border = 0) => {
   return x;
 };
 const leave = (x, c) => {
-  const out = [], each = x.h * x.w;
+  const each = x.h * x.w, out = new Float32Array(x.b * c * each);
   for (let n = 0; n < x.b; n++) for (let k = 0; k < c; k++) for (let p = 0; p < each; p++)
-    out.push(x.memory.f[x.pixel(n * each + p) + k]);
+    out[(n * c + k) * each + p] = x.memory.f[x.pixel(n * each + p) + k];
   return out;
 };
 const named = (weights) => new Map(Object.entries(weights));
@@ -46,7 +46,7 @@ if (d.fast !== undefined && memory.kind !== (d.fast ? "wasm" : "js")) throw new 
 
 
 def plain(x: Tensor) -> dict[str, Any]:
-    return {"shape": list(x.shape), "data": x.detach().flatten().tolist()}
+    return {"shape": list(x.shape), "data": x.detach().flatten()}
 
 
 def weights(module: nn.Module) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def test_product_of_matrices(core: Any, fast: bool, m: int, n: int, k: int) -> N
         + """const { f } = memory, [a, b, c] = [d.a, d.b, d.c].map((x) => {
             const at = memory.take(x.length); memory.f.set(x, at); return at; });
           memory.gemm(a, d.k, d.m, 0, b, c, d.n, d.m, d.n, d.k);
-          return [...memory.f.slice(c, c + d.m * d.n)];""",
-        fast=fast, m=m, n=n, k=k, a=a.flatten().tolist(), c=c.flatten().tolist(),
-        b=b.reshape(k, n // 8, 8).transpose(0, 1).flatten().tolist(),
+          return memory.f.slice(c, c + d.m * d.n);""",
+        fast=fast, m=m, n=n, k=k, a=a.flatten(), c=c.flatten(),
+        b=b.reshape(k, n // 8, 8).transpose(0, 1).flatten(),
     )  # fmt: skip
     close(js, c.double() + a.double() @ b.double(), 1e-6)
 
@@ -317,8 +317,8 @@ def test_weight_files_as_the_page_reads_them(core: Any) -> None:
 def test_digits_unet(core: Any, fast: bool, lam: float) -> None:
     z, y = randn(10, 1, 8, 8), torch.tensor([-1, *range(1, 10)])
     js = core.run(
-        NET + "return [...net.run(Float32Array.from(d.z), d.lam, d.y)];",
-        file=_file("digits"), fast=fast, z=z.flatten().tolist(), lam=lam, y=y.tolist(),
+        NET + "return net.run(d.z, d.lam, d.y);",
+        file=_file("digits"), fast=fast, z=z.flatten(), lam=lam, y=y.tolist(),
     )  # fmt: skip
     with torch.no_grad():
         close(js, denoiser("digits").net(z, torch.full((10,), lam), y))
@@ -331,9 +331,9 @@ def test_gradient_of_the_digits_classifier(core: Any, fast: bool, lam: float) ->
     z, y = randn(10, 1, 8, 8), torch.arange(10)
     js = core.run(
         NET
-        + """const { logProbs, gradient } = net.run(Float32Array.from(d.z), d.lam, d.y);
-             return [logProbs, [...gradient]];""",
-        file=_file("digits-noisy-classifier"), fast=fast, z=z.flatten().tolist(), lam=lam, y=y.tolist(),
+        + """const { logProbs, gradient } = net.run(d.z, d.lam, d.y);
+             return [logProbs, gradient];""",
+        file=_file("digits-noisy-classifier"), fast=fast, z=z.flatten(), lam=lam, y=y.tolist(),
     )  # fmt: skip
     close(js[0], classifier(z, torch.tensor(lam)).gather(1, y[:, None]).detach())
     close(js[1], guidance.classifier_grad(classifier, z, lam, y))
@@ -360,8 +360,8 @@ def test_other_sizes_and_a_student(core: Any, fast: bool) -> None:
             TOOLS
             + """const net = new m.unet.UNet(memory, named(d.weights), d.args);
                  net.run(Float32Array.from(d.z).fill(1), -3, d.y, 0); // what it leaves behind must not show in the next
-                 return [...net.run(Float32Array.from(d.z), 0.4, d.y, 1.5)];""",
-            fast=fast, weights=weights(net), args=net.args, z=z.flatten().tolist(), y=y.tolist(),
+                 return net.run(d.z, 0.4, d.y, 1.5);""",
+            fast=fast, weights=weights(net), args=net.args, z=z.flatten(), y=y.tolist(),
         )  # fmt: skip
         with torch.no_grad():
             close(js, net(z, torch.full((3,), 0.4), y, w))
@@ -378,8 +378,8 @@ def test_classifier_of_another_size(core: Any) -> None:
     js = core.run(
         TOOLS
         + """const net = new m.unet.NoisyClassifier(memory, named(d.weights), d.args);
-             return [...net.run(Float32Array.from(d.z), 0.4, d.y).gradient];""",
-        backwards=True, weights=weights(net), args=net.args, z=z.flatten().tolist(), y=y.tolist(),
+             return net.run(d.z, 0.4, d.y).gradient;""",
+        backwards=True, weights=weights(net), args=net.args, z=z.flatten(), y=y.tolist(),
     )  # fmt: skip
     close(js, guidance.classifier_grad(lambda z, lam: net(z, lam.expand(2)).log_softmax(1), z, 0.4, y))
 
@@ -389,7 +389,7 @@ def test_classifier_of_another_size(core: Any) -> None:
 
 def test_noise_is_the_same_in_python(core: Any) -> None:
     for n, seed in ((64, 0), (7, 12345), (3072, 2**31 - 1)):
-        js = core.run("return [...m.random.fillNormal(new Float32Array(d.n), d.seed)];", n=n, seed=seed)
+        js = core.run("return m.random.fillNormal(new Float32Array(d.n), d.seed);", n=n, seed=seed)
         torch.testing.assert_close(torch.tensor(js), _noise.normal(n, seed), rtol=1e-6, atol=1e-6)
 
 
@@ -411,12 +411,12 @@ def test_samples_from_the_same_noise(core: Any, sampler: str, rule: str, w: floa
            const predict = m.guided.guided({ denoiser, classifier, rule: d.rule, w: d.w, y: d.y });
            return (async () => {
              const out = [];
-             for await (const { x, push } of m.samplers.states(predict, Float32Array.from(d.z), d.grid, d.sampler))
-               out.push([[...x], [...push]]);
+             for await (const { x, push } of m.samplers.states(predict, d.z, d.grid, d.sampler))
+               out.push([x.slice(), [...push]]);
              return out;
            })();""",
         files=[_file("digits"), _file("digits-noisy-classifier")], rule=rule, w=w, y=y.tolist(),
-        z=z.flatten().tolist(), grid=grid.tolist(), sampler=sampler,
+        z=z.flatten(), grid=grid.tolist(), sampler=sampler,
     )  # fmt: skip
     guided = guidance.classifier_free(model, w=w)
     if rule == "classifier":
@@ -447,8 +447,8 @@ def test_samples_of_a_student(core: Any, name: str, w: float) -> None:
            };
            return (async () => {
              const all = [], apart = [];
-             for await (const { x, push } of begin(d.y, d.seeds)) all.push([[...x], [...push]]);
-             for await (const { x } of begin([d.y[1]], [d.seeds[1]])) apart.push([...x]);
+             for await (const { x, push } of begin(d.y, d.seeds)) all.push([x.slice(), [...push]]);
+             for await (const { x } of begin([d.y[1]], [d.seeds[1]])) apart.push(x.slice());
              return [all, apart];
            })();""",
         file=_file(name), shape=about["shape"], grid=about["grid"], w=w, y=y, seeds=seeds,
@@ -484,8 +484,8 @@ def test_cifar10_unet(core: Any, tmp_path: Path) -> None:
     core.page.goto((tmp_path / "page.html").as_uri())
     js = core.run(
         """const text = Object.values(__cfgtoyWeights).join(""), { net } = m.guided.network(m.weights.fromBase64(text));
-           return [...net.run(Float32Array.from(d.z), 1.3, d.y)];""",
-        z=z.flatten().tolist(), y=y.tolist(),
+           return net.run(d.z, 1.3, d.y);""",
+        z=z.flatten(), y=y.tolist(),
     )  # fmt: skip
     with torch.no_grad():
         close(js, denoiser("cifar10").net(z, torch.full((2,), 1.3), y))
@@ -498,7 +498,7 @@ def test_cifar10_unet(core: Any, tmp_path: Path) -> None:
                const predict = m.guided.guided({ denoiser, rule: "classifier-free", w: d.w, y }), out = [];
                const z = m.random.fillNormal(new Float32Array(3072), d.seeds[0]);
                return (async () => {
-                 for await (const { x } of m.samplers.states(predict, z, d.grid, d.sampler)) out.push([...x]);
+                 for await (const { x } of m.samplers.states(predict, z, d.grid, d.sampler)) out.push(x.slice());
                  return out.at(-1);
                })();""",
             grid=grid, sampler=sampler, **how,
