@@ -15,8 +15,18 @@ from tests.waiting import PATIENCE, eventually, settle
 pytestmark = pytest.mark.browser
 
 
+DRAWN = """widget => [...widget.querySelectorAll('canvas, img, svg')].filter((part) => part.checkVisibility()).map(
+  (part) => part.localName === 'canvas' ? part.toDataURL() : part.localName === 'img' ? part.currentSrc : part.outerHTML
+).join()"""
+
+
+def drawn(widget: Locator) -> str:
+    """What the widget has drawn: the pixels of its canvases and the sources of its images, of those in sight."""
+    return widget.evaluate(DRAWN)
+
+
 def picture(widget: Locator) -> bytes:
-    """What the widget shows, its controls painted over."""
+    """The widget in the colours of its page, its controls painted over."""
     controls = [widget.locator(kind) for kind in ("input", "output", "label", "legend", "button", "select")]
     return widget.screenshot(mask=controls, animations="disabled")
 
@@ -29,10 +39,10 @@ def opened(page: Page, site: str, name: str) -> list[Locator]:
     return page.locator(".cfgtoy-widget").all()
 
 
-def other(page: Page, widget: Locator, before: bytes, what: str) -> None:
-    """Wait until the widget shows another picture."""
+def other(page: Page, widget: Locator, before: str, what: str) -> None:
+    """Wait until the widget has drawn another picture."""
     idle(page)
-    eventually(page, lambda: picture(widget) != before, what)
+    eventually(page, lambda: drawn(widget) != before, what)
 
 
 def idle(page: Page) -> None:
@@ -60,7 +70,7 @@ def sweep_sliders(page: Page, widget: Locator) -> None:
         start = slider.input_value()
         page.keyboard.press("Home")
         settle(page)
-        first, text = picture(widget), slider.get_attribute("aria-valuetext")
+        first, text = drawn(widget), slider.get_attribute("aria-valuetext")
         page.keyboard.press("End")
         other(page, widget, first, f"slider {name} changes nothing")
         assert text, f"slider {name} has no spoken value"
@@ -71,29 +81,37 @@ def sweep_sliders(page: Page, widget: Locator) -> None:
 def move_handles(page: Page, widget: Locator) -> None:
     for handle in widget.locator("[role=slider]:not(input)").all():
         handle.focus()
-        before = picture(widget)
+        before = drawn(widget)
         for _ in range(5):
             page.keyboard.press("ArrowRight")
         settle(page)
-        if picture(widget) == before:  # it may have started at its end
+        if drawn(widget) == before:  # it may have started at its end
             for _ in range(5):
                 page.keyboard.press("ArrowLeft")
             settle(page)
-        assert picture(widget) != before, "a handle changes nothing"
+        assert drawn(widget) != before, "a handle changes nothing"
 
 
 def choose(page: Page, widget: Locator) -> None:
-    for radio in widget.locator("input[type=radio]:not(:checked)").all():
-        before = picture(widget)
+    """Each with the first slider at its end: where it stands, at w = 0 say, two choices may be one."""
+    radios, slider = widget.locator("input[type=radio]"), widget.locator("input[type=range]:visible").first
+    if radios.count() and slider.count():
+        slider.focus()
+        page.keyboard.press("End")
+        settle(page)
+        idle(page)
+    for radio in radios.and_(page.locator(":not(:checked)")).all():
+        before, name = drawn(widget), radio.get_attribute("value")
         radio.check(force=True)
-        other(page, widget, before, f"choice {radio.get_attribute('value')} changes nothing")
+        other(page, widget, before, f"choice {name} changes nothing")
 
 
 def switch_theme(page: Page, widget: Locator) -> None:
     """The widget follows the page's theme without a reload."""
     light = picture(widget)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    other(page, widget, light, "dark mode changes nothing")
+    idle(page)
+    eventually(page, lambda: picture(widget) != light, "dark mode changes nothing")
     page.evaluate("document.documentElement.dataset.theme = 'light'")
     settle(page)  # a curve may have grown meanwhile
 
