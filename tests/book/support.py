@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
+
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
@@ -20,6 +23,12 @@ def page_names() -> list[str]:
 def chapter_paths() -> list[Path]:
     """The notebooks that the table of contents names."""
     return tool("contents").notebooks(BOOK)
+
+
+@cache
+def parsed(path: Path) -> BeautifulSoup:
+    """A built page, read once for all the tests that look into it; they leave it as it is."""
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 
 
 def tool(name: str) -> ModuleType:

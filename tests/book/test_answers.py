@@ -16,7 +16,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Page, expect
 
 from cfgtoy.exercises import Check
-from tests.book.support import BOOK, ROOT
+from tests.book.support import BOOK, ROOT, parsed
 
 CHECKS = {
     "number": Check(36.5, rtol=0.02, hints=[(73, "half of it.")], hint="Count.", right="Well done."),
@@ -239,7 +239,7 @@ def test_without_scripts_nothing_is_folded(browser, small: Path) -> None:
 def test_a_chapters_numbers_are_judged_in_its_page(html: Path, chapter: Path) -> None:
     """Every exercise of the book has its field, or says that it takes code."""
     name = chapter.relative_to(BOOK).with_suffix(".html")
-    found = BeautifulSoup((html / name).read_text(encoding="utf-8"), "html.parser")
+    found = parsed(html / name)
     for box in found.select("div.exercise"):
         assert box.select_one("form[data-exercise], div.answer"), box["id"]
     for form in found.select("form[data-exercise]"):

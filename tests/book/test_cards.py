@@ -11,13 +11,13 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Page
 
 from cfgtoy.ledger import MIME
-from tests.book.support import BOOK, tool
+from tests.book.support import BOOK, parsed, tool
 from tests.waiting import resize, settle
 
 
 def soup_of(html: Path, chapter: Path) -> BeautifulSoup:
     page = html / chapter.relative_to(BOOK).with_suffix(".html")
-    return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    return parsed(page)
 
 
 def plain(text: str) -> str:

@@ -11,11 +11,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from bs4 import BeautifulSoup
 from nbclient import NotebookClient
 
 from cfgtoy.ledger import MIME
-from tests.book.support import BOOK, ROOT, chapter_paths, tool
+from tests.book.support import BOOK, ROOT, chapter_paths, parsed, tool
 
 downloads, plain = tool("downloads"), tool("plain")
 NAMES = plain.Names(
@@ -91,7 +90,7 @@ def test_solutions_fold_only_where_nothing_else_would() -> None:
 def linked(html: Path, chapter: Path) -> Path:
     """The notebook that a chapter's page offers."""
     page = html / chapter.relative_to(BOOK).with_suffix(".html")
-    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(page)
     (button,) = soup.select("a.btn-download-notebook-button")
     return (page.parent / str(button["href"])).resolve()
 
@@ -118,8 +117,7 @@ def test_page_offers_its_notebook(html: Path, chapter: Path) -> None:
 
 
 def test_numbers_are_those_of_the_page(html: Path, chapter: Path) -> None:
-    page = (html / chapter.relative_to(BOOK).with_suffix(".html")).read_text(encoding="utf-8")
-    soup = BeautifulSoup(page, "html.parser")
+    soup = parsed(html / chapter.relative_to(BOOK).with_suffix(".html"))
     shown = [str(number.contents[0]).strip("()") for number in soup.select("article span.eqno")]
     prose = "\n".join(c.source for c in nbformat.read(linked(html, chapter), as_version=4).cells)
     assert re.findall(r"\\tag\{([\d.]+)\}", prose) == shown

@@ -10,7 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
 
-from tests.book.support import BOOK, chapter_paths, page_names, tool
+from tests.book.support import BOOK, chapter_paths, page_names, parsed, tool
 from tests.waiting import PATIENCE, eventually, settle
 
 SCREENS = {"wide": (1280, 800), "phone": (390, 844)}
@@ -19,7 +19,7 @@ SCREENS = {"wide": (1280, 800), "phone": (390, 844)}
 @pytest.fixture(scope="module")
 def front(html: Path) -> BeautifulSoup:
     """The front page."""
-    return BeautifulSoup((html / "intro.html").read_text(encoding="utf-8"), "html.parser")
+    return parsed(html / "intro.html")
 
 
 def numbered() -> list[str]:
@@ -177,7 +177,7 @@ def test_minutes_follow_the_length(tmp_path: Path) -> None:
 
 
 def test_every_exercise_is_listed_with_its_aim(html: Path) -> None:
-    soup = BeautifulSoup((html / "back" / "teaching.html").read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(html / "back" / "teaching.html")
     listed = {str(a["href"]).rpartition("#")[2] for a in soup.select("table.ledger a[href*='#ex-']")}
     labels = []
     for path in chapter_paths():

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from bs4 import BeautifulSoup
 
 from cfgtoy.ledger import MIME, measured
-from tests.book.support import BOOK, tool
+from tests.book.support import BOOK, parsed, tool
 
 COUNTS = {"A": 8, "B": 6, "C": 5, "D": 4, "E": 8, "F": 11, "G": 17, "H": 20}
 IDS = [f"{letter}{number}" for letter, count in COUNTS.items() for number in range(1, count + 1)]
@@ -40,7 +39,7 @@ def plain(text: str) -> str:
 
 
 def test_page_shows_every_row(html: Path) -> None:
-    soup = BeautifulSoup((html / "back" / "ledger.html").read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(html / "back" / "ledger.html")
     shown = [plain(row.get_text()) for row in soup.select("table.ledger tbody tr")]
     found = tool("measurements").rows(BOOK)
     assert len(shown) >= len(found)
@@ -143,7 +142,7 @@ def test_a_claim_differs_where_the_hardest_verdicts_do() -> None:
 
 def test_page_marks_and_lists_what_differs(html: Path) -> None:
     ledger = tool("measurements")
-    soup = BeautifulSoup((html / "back" / "ledger.html").read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(html / "back" / "ledger.html")
     wanted = {f"differs-{claim.lower()}" for claim in ledger.differing(ledger.rows(BOOK))}
     assert {str(a["href"]).lstrip("#") for a in soup.select("table.ledger a[href^='#differs-']")} == wanted
     listed = {str(node["id"]): node for node in soup.select("dt[id^=differs-]")}
@@ -156,7 +155,7 @@ def test_page_marks_and_lists_what_differs(html: Path) -> None:
 
 def test_summary_counts_every_row(html: Path) -> None:
     rows = tool("measurements").rows(BOOK)
-    soup = BeautifulSoup((html / "intro.html").read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(html / "intro.html")
     lines = [
         [cell.get_text(strip=True) for cell in tr.select("td")]
         for tr in soup.select("table.ledger-summary tbody tr")

@@ -7,19 +7,19 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bs4 import BeautifulSoup
+from tests.book.support import parsed
 
 
 @cache
 def ids(path: Path) -> frozenset[str]:
     """The anchors of a page."""
-    soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(path)
     return frozenset(str(node.get("id") or node.get("name")) for node in soup.select("[id], a[name]"))
 
 
 def test_internal_links_lead_somewhere(html: Path, page_name: str) -> None:
     path = html / f"{page_name}.html"
-    soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(path)
     broken, seen = [], 0
     for node in soup.select("a[href], link[href], script[src], img[src]"):
         target = str(node.get("href") or node.get("src"))
@@ -37,7 +37,7 @@ def test_internal_links_lead_somewhere(html: Path, page_name: str) -> None:
 
 
 def test_an_id_stands_once_on_a_page(html: Path, page_name: str) -> None:
-    soup = BeautifulSoup((html / f"{page_name}.html").read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(html / f"{page_name}.html")
     counts = Counter(str(node["id"]) for node in soup.select("[id]"))
     assert counts
     assert [name for name, count in counts.items() if count > 1] == []
@@ -45,7 +45,7 @@ def test_an_id_stands_once_on_a_page(html: Path, page_name: str) -> None:
 
 def test_no_external_files(html: Path, page_name: str) -> None:
     """A page loads nothing from another host; links for a reader to follow are another matter."""
-    soup = BeautifulSoup((html / f"{page_name}.html").read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(html / f"{page_name}.html")
     loaded = [
         str(n.get("src") or n.get("href")) for n in soup.select("script[src], img[src], link[rel=stylesheet]")
     ]

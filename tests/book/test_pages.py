@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from bs4 import BeautifulSoup
 from playwright.sync_api import Page, Request, Response
 
+from tests.book.support import parsed
 from tests.waiting import resize, settle
 
 pytestmark = pytest.mark.browser
@@ -117,7 +117,7 @@ def test_page_runs_from_disk(page: Page, html: Path, page_name: str) -> None:
 
 def test_images_are_described(html: Path, page_name: str) -> None:
     """Every image in the article says what it shows, in words and not by its file name."""
-    soup = BeautifulSoup((html / f"{page_name}.html").read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(html / f"{page_name}.html")
     article = soup.select_one("article.bd-article")
     assert article is not None
     for image in article.select("img"):
@@ -128,7 +128,7 @@ def test_images_are_described(html: Path, page_name: str) -> None:
 
 def test_headings_do_not_skip_a_level(html: Path, page_name: str) -> None:
     """One title, and no subsection without its section: screen readers move by headings."""
-    soup = BeautifulSoup((html / f"{page_name}.html").read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(html / f"{page_name}.html")
     article = soup.select_one("article.bd-article")
     assert article is not None
     levels = [int(heading.name[1]) for heading in article.select("h1, h2, h3, h4, h5, h6")]

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from bs4 import BeautifulSoup
 from playwright.sync_api import Locator, Page
 
-from tests.book.support import BOOK, page_names
+from tests.book.support import BOOK, page_names, parsed
 from tests.waiting import PATIENCE, eventually, settle
 
 pytestmark = pytest.mark.browser
@@ -135,7 +134,7 @@ def test_a_chapter_has_a_slider(chapter: Path) -> None:
 @pytest.mark.parametrize("name", with_widgets())
 def test_no_two_frames_are_the_same(html: Path, name: str) -> None:
     """Of a slider over drawn pictures, every position shows another one; two choices may meet in one (at w = 0)."""
-    soup = BeautifulSoup((html / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(html / f"{name}.html")
     states = [
         json.loads(node.get_text()) for node in soup.select("script[type='application/json'][id$=-state]")
     ]
