@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,16 @@ import pytest
 from tests.book.support import BOOK, page_names, tool
 
 
+@cache
+def prose(page: Path) -> str:
+    """What both tests of a page read."""
+    return tool("spelling").text(page.read_text(encoding="utf-8"))
+
+
 def test_words_are_known(html: Path, page_name: str) -> None:
-    spelling = tool("spelling")
-    prose = spelling.text((html / f"{page_name}.html").read_text(encoding="utf-8"))
-    assert prose.strip()
-    assert not spelling.unknown(prose)
+    found = prose(html / f"{page_name}.html")
+    assert found.strip()
+    assert not tool("spelling").unknown(found)
 
 
 @pytest.mark.parametrize("wrong", ["recieve", "gaurantee", "color", "normalize", "Gausian"])
@@ -38,8 +44,8 @@ def test_own_words_are_sorted_and_single() -> None:
 def test_codespell_finds_nothing(html: Path, tmp_path: Path) -> None:
     """On any page; one process reads them all."""
     for name in page_names():
-        prose = tool("spelling").text((html / f"{name}.html").read_text(encoding="utf-8"))
-        (tmp_path / f"{name.replace('/', '-')}.txt").write_text(prose, encoding="utf-8")
+        file = tmp_path / f"{name.replace('/', '-')}.txt"
+        file.write_text(prose(html / f"{name}.html"), encoding="utf-8")
     words = ",".join(word.lower() for word in (BOOK / "spelling.txt").read_text(encoding="utf-8").split())
     command = [sys.executable, "-m", "codespell_lib", "-L", words, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
