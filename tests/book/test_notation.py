@@ -1,4 +1,4 @@
-"""The notation table against the chapters on mixtures and on images, and the bibliography against the whole book."""
+"""The notation table against every numbered chapter, and the bibliography against the whole book."""
 
 from __future__ import annotations
 
@@ -22,10 +22,8 @@ CODE = re.compile(
 )  # not the fences of theorems
 MATH = re.compile(r"\$\$(.*?)\$\$|\$([^$]+?)\$", re.DOTALL)
 SYMBOL = re.compile(r"\\?([A-Za-z]+)(?:_\\lambda)?")
-CHAPTERS = sorted(
-    path for part in ("background", "guidance", "images") for path in BOOK.glob(f"{part}/*.ipynb")
-)
 NUMBERS = {BOOK / f"{chapter.page}.ipynb": chapter.number for chapter in tool("chapters").read(BOOK)}
+CHAPTERS = sorted(NUMBERS)
 
 
 def letters(markdown: str) -> set[str]:
