@@ -23,12 +23,17 @@ CHECKS = {
     "pair": Check(np.array([1.0, -2.0]), hints=[((-2.0, 1.0), "swapped")], hint="Two of them."),
     "word": Check("negative", hint="Which side?"),
     "truth": Check(False, hint="Look again."),
+    "line": Check(4, hints=[(2, "that one is right.")], hint="From 1."),
+    "counterexample": Check(-0.5, rtol=0, atol=0.49, hints=[(0.0, "at 0 they agree.")], hint="Below 0?"),
 }
+NUMBERS = {"number", "pair", "line", "counterexample"}
 ANSWERS = {
     "number": ["36.5", "37.2", "37.3", "73", "-36.5", "12"],
     "pair": ["1, -2", "-2, 1", "-1, 2", "3, -6", "1, 5", "1"],
     "word": ["negative", "positive"],
     "truth": ["False", "True"],
+    "line": ["4", "4.0", "2", "3", "-4"],
+    "counterexample": ["-0.5", "-0.02", "-0.98", "-0.995", "0.3", "0.5", "2"],
 }
 CONF = f"""
 import sys
@@ -49,12 +54,16 @@ SOURCES = {
     "pair": 'Check(numpy.array([1.0, -2.0]), hints=[((-2.0, 1.0), "swapped")], hint="Two of them.")',
     "word": 'Check("negative", hint="Which side?")',
     "truth": 'Check(2 < 1, hint="Look again.")',
+    "line": 'Check(2 + 2, hints=[(2, "that one is right.")], hint="From 1.")',
+    "counterexample": (
+        'Check(-1 / 2, rtol=0, atol=0.49, hints=[(0.0, "at 0 they agree.")], hint="Below 0?")'
+    ),
     "code": "Check(lambda a: 2 * a, on=[(3,)])",
 }
 
 
 def notebook() -> nbformat.NotebookNode:
-    """A chapter of five exercises after a question with a picture to play with."""
+    """A chapter of exercises after a question with a picture to play with."""
     new = nbformat.v4
     cells = [
         new.new_markdown_cell("# Small\n\nFirst. **Where does it turn?**"),
@@ -139,8 +148,8 @@ def test_a_page_judges_as_python_does(page: Page, small: Path, name: str) -> Non
     page.goto(small.as_uri())
     form = page.locator(f"form[data-exercise=ex-{name}]")
     for text in ANSWERS[name]:
-        values = [float(word) for word in text.split(",")] if name in ("number", "pair") else []
-        answer = {"word": text, "truth": text == "True", "number": values and values[0]}.get(name, values)
+        values = [float(word) for word in text.split(",")] if name in NUMBERS else []
+        answer = {"word": text, "truth": text == "True", "pair": values}.get(name, values and values[0])
         said = CHECKS[name].verdict(answer)
         if name == "pair" and len(values) == 1:
             said = "Not yet: got 1 number, expected 2."
@@ -245,3 +254,6 @@ def test_a_chapters_numbers_are_judged_in_its_page(html: Path, chapter: Path) ->
     for form in found.select("form[data-exercise]"):
         data = json.loads(base64.b64decode(form["data-check"]))
         assert data["kind"] in ("numbers", "text", "truth")
+        right = Check(data["expected"], rtol=data["rtol"], atol=data["atol"])
+        for wrong, text in data["hints"]:
+            assert not right.verdict(wrong).startswith("Right"), text
