@@ -8,9 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from bs4 import BeautifulSoup
 
-from tests.book.support import BOOK, chapter_paths, tool
+from tests.book.support import BOOK, chapter_paths, parsed, tool
 
 LINK = re.compile(r"\{(?P<role>measured|eq|ref|prf:ref)\}`(?:[^`]*? <)?(?P<target>[^`<>]+)>?`")
 LAST = re.compile(LINK.pattern + r"\)?\.?$")
@@ -69,13 +68,13 @@ def test_what_the_lines_lead_to_is_there_once(chapter: Path) -> None:
 def test_the_page_leads_there(html: Path, chapter: Path) -> None:
     """Each line's last link ends on a card, a formula, an algorithm or a section."""
     page = html / chapter.relative_to(BOOK).with_suffix(".html")
-    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    soup = parsed(page)
     items = soup.select("#in-short > ul > li")
     assert len(items) == len(lines(prose(chapter)))
     for item in items:
         parts = urlsplit(str(item.select("a[href]")[-1]["href"]))
         place = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-        there = BeautifulSoup(place.read_text(encoding="utf-8"), "html.parser") if parts.path else soup
+        there = parsed(place)
         target = there.find(id=unquote(parts.fragment))
         assert target is not None, item.get_text()
         kinds = set(target.get("class") or [])
