@@ -2,7 +2,7 @@ r"""Distillation of guidance: a student that takes w as an input, and then needs
 
 A run has several parts, each a training like any other. In the first the student learns to answer at once what the
 guided teacher answers from two evaluations, for every w up to ``w_max``. In each later part its teacher is the student
-of the part before, and one step of the new student is to land where two of the teacher's do.
+of the part before, and one step of the new student is to land where two of the teacher's do, or more of them.
 
 Source: Meng et al. 2023, "On distillation of guided diffusion models" (arXiv 2210.03142), §3, for the parts; Salimans &
 Ho 2022, "Progressive distillation" (arXiv 2202.00512), Algorithm 2, for the halving.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -39,28 +40,26 @@ if TYPE_CHECKING:
 __all__ = ["Student", "landing"]
 
 
-def landing(
-    teacher: AnyDenoiser, z: Tensor, here: Tensor, between: Tensor, there: Tensor, y: Tensor | None
-) -> Tensor:
-    r"""The x̂ with which one DDIM step lands where two of the teacher's do, (b, \*d).
+def landing(teacher: AnyDenoiser, z: Tensor, levels: Sequence[Tensor], y: Tensor | None) -> Tensor:
+    r"""The x̂ with which one DDIM step lands where several of the teacher's do, (b, \*d).
 
-    Two steps lead from z at λ = here over ``between`` to z'' at ``there``, which may be +∞, the clean end. One step
-    with x̂ leads to keep·z + fill·x̂ (:func:`~cfgtoy.samplers.moves.moves` without noise), so
+    The teacher's steps lead from z at the first level over those between to z'' at the last, which may be λ = +∞, the
+    clean end. One step with x̂ leads to keep·z + fill·x̂ (:func:`~cfgtoy.samplers.moves.moves` without noise), so
     x̂ = (z'' − keep·z) / fill.
 
     Args:
         teacher: any denoiser.
         z: noisy samples, (b, \*d).
-        here, between, there: rising log-SNRs of the samples, (b,) each.
+        levels: two or more rising log-SNRs of the samples, (b,) each.
         y: classes, (b,), or None.
 
-    Source: Salimans & Ho 2022, Algorithm 2.
+    Source: Salimans & Ho 2022, Algorithm 2, with two steps.
     """
-    start, level = z, here
-    for ahead in (between, there):
+    start = z
+    for level, ahead in pairwise(levels):
         keep, fill, _ = _ddim(level, ahead, z)
-        z, level = keep * z + fill * teacher(z, level, y).x, ahead
-    keep, fill, _ = _ddim(here, there, z)
+        z = keep * z + fill * teacher(z, level, y).x
+    keep, fill, _ = _ddim(levels[0], levels[-1], z)
     return (z - keep * start) / fill
 
 
@@ -79,7 +78,7 @@ class Student(Noised):
 
     network = UNet
     role = "student"
-    fixed: ClassVar[tuple[str, ...]] = (*Noised.fixed, "kind", "w_max", "steps", "halve_from")
+    fixed: ClassVar[tuple[str, ...]] = (*Noised.fixed, "kind", "w_max", "steps", "halve_from", "stride")
 
     model: Literal["student"] = "student"
     kind: Kind = "v"
@@ -91,7 +90,9 @@ class Student(Noised):
     steps: int = 4
     """Levels of the student's grid; 0 for a student of any grid, which saves the second evaluation and no step."""
     halve_from: int = 32
-    """Levels at which halving begins: ``steps`` times a power of two; 0 to halve the steps of ``teacher`` once."""
+    """Levels of the first teacher: ``steps`` times a power of ``stride``; 0 for one halving of ``teacher``'s steps."""
+    stride: int = 2
+    """Steps of the part before that one step replaces; with 2 they are halved."""
     images_halving: int = 4_000_000
     """Length of each halving, in images."""
     p_uncond: float = 0.1
@@ -103,11 +104,15 @@ class Student(Noised):
         _checks.number("w_max", self.w_max, lo=0.0)
         _checks.positive_int("steps", self.steps, least=0)
         _checks.positive_int("halve_from", self.halve_from, least=0)
+        _checks.positive_int("stride", self.stride, least=2)
         _checks.positive_int("images_halving", self.images_halving)
-        times, left = divmod(self.halve_from, self.steps) if self.steps else (0, 0)
-        if left or times & (times - 1) or times == 1:
+        levels = self.steps * self.stride
+        while 0 < levels < self.halve_from:
+            levels *= self.stride
+        if levels and self.halve_from not in (0, levels):
             raise ValueError(
-                f"halve_from: got {self.halve_from} for steps={self.steps}, takes 0, or steps times 2, 4, 8, …"
+                f"halve_from: got {self.halve_from} for steps={self.steps}, takes 0, or steps times "
+                f"{', '.join(str(self.stride**k) for k in (1, 2, 3))}, …"
             )
 
     def parts(self) -> Sequence[TrainConfig]:
@@ -116,7 +121,7 @@ class Student(Noised):
         parts = [replace(self, steps=0, out=self.out / "guided")]
         steps = self.halve_from
         while steps > self.steps:
-            steps //= 2
+            steps //= self.stride
             before = parts[-1].out / "weights.safetensors"
             out = self.out if steps == self.steps else self.out / f"steps-{steps}"
             parts.append(
@@ -161,12 +166,12 @@ class Student(Noised):
         y = drop_labels(y, self.p_uncond, generator)
         with torch.no_grad():
             if isinstance(teacher, artifacts.StudentDenoiser):
-                fine = student_grid(2 * self.steps, self._law.lo).to(x)  # (2 steps,)
+                fine = student_grid(self.stride * self.steps, self._law.lo).to(x)  # (stride · steps,)
                 ends = torch.cat([fine, fine.new_full((1,), torch.inf)])
-                i = 2 * torch.randint(self.steps, (b,), generator=generator, device=x.device)
+                i = self.stride * torch.randint(self.steps, (b,), generator=generator, device=x.device)
                 lam = ends[i]
                 z = diffuse(x, lam, generator=generator)
-                x_hat = landing(teacher.at(w), z, lam, ends[i + 1], ends[i + 2], y)
+                x_hat = landing(teacher.at(w), z, [ends[i + k] for k in range(self.stride + 1)], y)
                 target = Prediction.from_x(z, lam, x_hat).as_kind(self.kind)
             else:
                 lam = self._law.sample(b, generator, stratified=True, device=x.device, dtype=x.dtype)

@@ -27,20 +27,36 @@ def tiny(out: Path, **options: Any) -> TrainConfig:
 
 
 @pytest.mark.parametrize("clean", [False, True])
-def test_one_step_lands_where_two_of_the_teacher_do(clean: bool) -> None:
+@pytest.mark.parametrize("between", [(0.5,), (-0.5, 0.2, 0.5)])
+def test_one_step_lands_where_several_of_the_teacher_do(clean: bool, between: tuple[float, ...]) -> None:
     mixture = datasets.three_gaussians(dtype=torch.float64)
     z = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     y = torch.arange(50) % 3
-    levels = torch.tensor([-1.0, 0.5, torch.inf if clean else 2.0], dtype=torch.float64)
-    x_hat = landing(mixture, z, *(level.expand(50) for level in levels), y)
+    levels = torch.tensor([-1.0, *between, torch.inf if clean else 2.0], dtype=torch.float64)
+    x_hat = landing(mixture, z, [level.expand(50) for level in levels], y)
     if clean:
-        two = samplers.sample(mixture, y, shape=(50, 2), grid=levels[:2], method="ddim", z=z)
-        torch.testing.assert_close(x_hat, two)
+        several = samplers.sample(mixture, y, shape=(50, 2), grid=levels[:-1], method="ddim", z=z)
+        torch.testing.assert_close(x_hat, several)
         return
     states = list(samplers.ddim(mixture, z, levels, y))
     alpha, sigma = torch.sigmoid(levels).sqrt(), torch.sigmoid(-levels).sqrt()
-    one = alpha[2] * x_hat + sigma[2] * (z - alpha[0] * x_hat) / sigma[0]
-    torch.testing.assert_close(one, states[2].z)
+    one = alpha[-1] * x_hat + sigma[-1] * (z - alpha[0] * x_hat) / sigma[0]
+    torch.testing.assert_close(one, states[len(levels) - 1].z)
+
+
+def test_a_stride_takes_many_steps_at_once(tmp_path: Path) -> None:
+    config = tiny(tmp_path, steps=2, halve_from=32, stride=4)
+    assert [part.steps for part in config.parts()] == [0, 8, 2]
+    student = artifacts.load_student(trainer.train(replace(config, halve_from=8), data()))
+    assert student.steps == 2
+    assert student.meta["made_by"]["images"] == 2 * 64
+    for wrong in (16, 24, 4):
+        with pytest.raises(
+            ValueError, match=f"halve_from: got {wrong} for steps=2, takes 0, or .* 4, 16, 64"
+        ):
+            replace(config, halve_from=wrong)
+    with pytest.raises(ValueError, match="stride: got 1"):
+        replace(config, stride=1)
 
 
 def test_grids_are_nested_and_rise() -> None:
