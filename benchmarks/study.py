@@ -126,13 +126,17 @@ def plan(out: Path, *, tiny: bool = False, gpus: int = 1) -> list[Step]:
     sweep("sweep-classifier-unconditional", data, *classifier, w="-1 0 1 2 3 4 6 8", n=50_000, minutes=4.0)
 
     own = "--batch 20 --device cpu" if tiny else "--batch 2500 --dtype bfloat16 --compile"
-    halving = ("--images-halving", "32") if tiny else ()
-    for name in ("student", "student-full"):
+    for name, images, later in (("student", "6000000", "2500000"), ("student-full", "1500000", "1500000")):
         recipe = "digits-student" if tiny else f"cifar10-{name}"
-        model = train(f"train-{name}", recipe, "--steps", "1", *halving, minutes=13.0, parts=1)
+        length = ("--images-halving", "32") if tiny else ("--images", images, "--images-halving", later)
+        coarse = ("--steps", "1", "--halve-from", "32", "--stride", "2", *length)
+        model = train(f"train-{name}", recipe, *coarse, minutes=13.0, parts=1)
         for k in (4, 2, 1):
             part = model.parent / ("" if k == 1 else f"steps-{k}") / model.name
             sweep(f"sweep-{name}-{k}", part, w="0 0.2 0.4 0.6 0.8 1 2 4", n=50_000, minutes=1.2, how=own)
+        fine = "0 0.2 0.3 0.4 0.5 0.6 0.8 1 2 4"
+        model = train(f"train-{name}-fine", recipe, *(length if tiny else ()), minutes=18.0, parts=1)
+        sweep(f"sweep-{name}-fine", model, w=fine, n=50_000, minutes=2.3, how=own)
 
     short, equal = "digits" if tiny else "cifar10-short", () if tiny else ("--images", "2000000")
     for p in ("0.1", "0.2", "0.5"):

@@ -33,8 +33,9 @@ _CIFAR10 = Denoiser(**_CIFAR, **_CIFAR_LAW, dropout=0.05)
 _CIFAR10_STUDENT = Student(
     **_CIFAR,
     **_CIFAR_LAW,
-    images=1_500_000,
-    images_halving=1_500_000,
+    images=2_000_000,
+    images_halving=2_500_000,
+    halve_from=128,
     batch=1024,
     lr=1e-3,
     lr_adam=5e-4,
@@ -77,8 +78,8 @@ PRESETS: dict[str, TrainConfig] = {
         **_DIGITS_LAW, teacher="digits", images_halving=32_000, out=Path("runs/digits-student"),
     ),
     "cifar10-student": replace(  # from nothing, as it is smaller than its teacher
-        _CIFAR10_STUDENT, size="student", out=Path("runs/cifar10-student"), images=6_000_000,
-        images_halving=2_500_000, lr=2e-3, lr_adam=1e-3, ema_halflife=250_000,
+        _CIFAR10_STUDENT, size="student", out=Path("runs/cifar10-student"), images=8_000_000,
+        images_halving=6_000_000, halve_from=64, stride=4, lr=2e-3, lr_adam=1e-3, ema_halflife=250_000,
     ),
     "cifar10-student-full": _CIFAR10_STUDENT,  # of the teacher's size, and begins as it
     "folder": replace(_CIFAR10, dataset="", out=Path("runs/folder")),
