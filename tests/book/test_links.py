@@ -7,7 +7,10 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tests.book.support import parsed
+import pytest
+from playwright.sync_api import Page
+
+from tests.book.support import page_names, parsed, tool
 
 
 @cache
@@ -34,6 +37,25 @@ def test_internal_links_lead_somewhere(html: Path, page_name: str) -> None:
             broken.append(f"{target}: no such place")
     assert seen > 5
     assert not broken
+
+
+def test_pages_that_moved_lead_on(html: Path) -> None:
+    for old, (new, anchor) in tool("moved").MOVED.items():
+        assert old not in page_names()
+        path = html / f"{old}.html"
+        [link] = [urlsplit(str(node["href"])) for node in parsed(path).select("a[href]")]
+        target = (path.parent / link.path).resolve()
+        assert target == (html / f"{new}.html").resolve()
+        assert link.fragment == anchor
+        assert anchor in ids(target)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("place", ["", "#eq-images-lead"])
+def test_a_moved_page_takes_the_reader_to_the_place(html: Path, page: Page, place: str) -> None:
+    for old, (new, anchor) in tool("moved").MOVED.items():
+        page.goto((html / f"{old}.html").as_uri() + place)
+        page.wait_for_url(f"**/{new}.html{place or '#' + anchor}")
 
 
 def test_an_id_stands_once_on_a_page(html: Path, page_name: str) -> None:

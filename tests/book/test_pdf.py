@@ -96,7 +96,7 @@ def test_it_prints(html: Path, tmp_path: Path) -> None:
     assert trouble == []
     made = target.read_bytes()
     assert made.startswith(b"%PDF-")
-    assert re.search(rb"/Title \(7\. Guidance as an attack", made)
+    assert re.search(rb"/Title \(9\. Guidance as an attack", made)
     numbers = pdf.page_numbers(made)
     assert 3 <= numbers["intro"] < numbers["part-Guidance"] == numbers["guidance-08-attack"]
     pages = len(re.findall(rb"(?m)^<</Type /Page$", made))
