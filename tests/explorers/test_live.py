@@ -11,7 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from cfgtoy.explorers import ParticleExplorer, PhotosExplorer, SamplingExplorer, _students, _teachers
+from cfgtoy import GaussianMixture, datasets
+from cfgtoy.explorers import (
+    FieldExplorer,
+    ParticleExplorer,
+    PhotosExplorer,
+    SamplingExplorer,
+    _students,
+    _teachers,
+)
 from cfgtoy.explorers.photos import STUDENT, TEACHER
 from tests.waiting import PATIENCE, eventually
 
@@ -95,6 +103,8 @@ def made_of(widget: Any) -> dict[str, Any]:
         (SamplingExplorer, {"interval": [-1.0, 5.0], "y": 1}),
         (ParticleExplorer, {"z1": 1.5}),
         (ParticleExplorer, {"z1": 1.5, "twins": True}),
+        (FieldExplorer, {"mixture": datasets.tree(), "y": 1}),
+        (SamplingExplorer, {"mixture": datasets.overlapping()}),
         (PhotosExplorer, {"network": "both"}),
     ],
 )
@@ -107,9 +117,31 @@ def test_copied_python_makes_the_same_explorer(
     page.get_by_label("guidance weight w, exact value").fill("3.5")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Copy as Python").click()
-    again = eval(page.get_by_label("Copy this text").input_value(), {kind.__name__: kind})
+    text = page.get_by_label("Copy this text").input_value()
+    assert ("mixture=" in text) is ("mixture" in settings)  # the usual one goes without saying
+    again = eval(text, {kind.__name__: kind, "GaussianMixture": GaussianMixture, "torch": torch})
     eventually(page, lambda: widget.w == 3.5, "w did not reach Python")
-    assert made_of(again) == made_of(widget)
+    made, wanted = made_of(again), made_of(widget)
+    for name, numbers in (wanted.pop("mixture", None) or {}).items():
+        torch.testing.assert_close(
+            torch.tensor(made["mixture"][name]), torch.tensor(numbers)
+        )  # of seven digits
+    made.pop("mixture", None)
+    assert made == wanted
+
+
+def test_a_mixture_is_copied_once_the_reader_has_changed_it(open_live: Callable[..., Any]) -> None:
+    page = open_live(FieldExplorer())
+    page.evaluate("navigator.clipboard = undefined")
+
+    def copied() -> str:
+        page.get_by_role("button", name="Copy as Python").click()
+        return page.get_by_label("Copy this text").input_value()
+
+    page.locator(".cx-handle").first.press("ArrowUp")
+    assert "mixture=GaussianMixture(" in copied()
+    page.get_by_role("button", name="Reset").click()
+    assert "mixture=" not in copied()
 
 
 def test_images_are_those_on_screen(open_live: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ export function cleanMixture(raw, note = () => {}) {
   const known = [...new Set(wanted)].sort((a, b) => a - b);
   const labels = wanted.map((label) => known.indexOf(label));
   if (known.some((label, c) => label !== c)) note("The classes were numbered anew, from 0 without gaps.");
-  return { means, covs, weights, labels };
+  return { means, covs, weights, labels, usual: !!raw?.usual };
 }
 
 /** The Mixture of a clean description; the same object for the same description. */

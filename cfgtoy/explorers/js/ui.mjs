@@ -180,7 +180,7 @@ class Explorer {
     const state = this.read(), parts = [];
     for (const key of Object.keys(this.fields)) {
       if (key !== "mixture") parts.push(`${key}=${python(state[key])}`);
-      else if (state.mixture !== this.initial.mixture) {
+      else if (!state.mixture.usual) {
         const { means, covs, weights, labels } = state.mixture, t = (x) => `torch.tensor(${python(x)})`;
         parts.unshift(`mixture=GaussianMixture(${t(means)}, ${t(covs)}, ${t(weights)}, ${t(labels)})`);
       }
