@@ -24,11 +24,11 @@ class TemperatureExplorer(MixtureExplorer):
     module = JS / "temperature.mjs"
 
     temperature = number(0.5, 0.05, 20, "T in [0.05, 20]; below 1 is sharper.")
-    w = number(2.0, doc="Guidance weight of the right panel.")
+    w = number(2.0, doc="Guidance weight of the guided panel.")
     route = one_of(
         "exact",
         ["exact", "score", "noise"],
-        'How the left panel\'s samples are made: ``"exact"`` draws from p(x|c)^(1/T); ``"score"`` samples with the '
+        'How the samples at a temperature are made: ``"exact"`` draws from p(x|c)^(1/T); ``"score"`` samples with the '
         'score divided by T; ``"noise"`` with the sampling noise times √T. The last two do not lead there.',
     )
     seed = integer(0, 0, 2**31 - 1, "Of all random numbers.")

@@ -18,7 +18,7 @@ __all__ = ["TradeoffExplorer"]
 class TradeoffExplorer(Sampled):
     """The trade-off curve over w, with the samples at one w beside it.
 
-    ``samples`` (n, 2) and ``classes`` (n,) hold what the right panel shows.
+    ``samples`` (n, 2) and ``classes`` (n,) hold what the panel of samples shows.
     """
 
     _panels = 2

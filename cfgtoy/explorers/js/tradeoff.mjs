@@ -53,7 +53,7 @@ export default explorer({
     const modelOf = memo(blurred);
     const here = memo((model, w, v, steps, sampler, seed) => run({ mixture: model, w, v, steps, sampler, seed, n: N }));
     const judged = memo(judge);
-    // A curve is worked out a few weights at a time between frames, and begun anew when a setting changes.
+    // A curve: a few weights at a time between frames, begun anew when a setting changes. The label of 0 stands higher, within it.
     const curveOf = (mix, model, distance, v, steps, sampler, seed) => ({
       points: [], next: 0, work: (w) => judge(mix, run({ mixture: model, w, v, steps, sampler, seed, n: N }), distance),
     });
@@ -91,7 +91,7 @@ export default explorer({
       chart.curve(own.points.map((p) => p[1]), own.points.map((p) => p[2]), theme.colors[0]);
       for (const [weight, x, y] of own.points) if (NAMED.includes(weight) && Number.isFinite(x + y)) {
         chart.mark(x, y, theme.colors[0], 3.5);
-        chart.text(`w = ${weight}`, chart.X(x) - 8, chart.Y(y) - 9, { align: "right", halo: true });
+        chart.text(`w = ${weight}`, chart.X(x) - (weight ? 8 : -19), chart.Y(y) - (weight ? 9 : 26), { align: "right", halo: true });
       }
       const best = own.points.reduce((a, p) => (p[2] < a[2] ? p : a), [NaN, NaN, Infinity]);
       chart.mark(score, cost, theme.colors[1], 7);
@@ -105,12 +105,10 @@ export default explorer({
       plane.describe(`${N} samples of ${mix.classes} classes at w = ${show(w)}.`);
       legend.textContent = `Blue: the curve as w grows. Vermilion: this w. ${exact ? "Dashed grey: the exact model. " : ""}Dashed round the samples: 2σ of the true components.`;
       table([["Inception Score", `${show(score)} of ${mix.classes}`], ["Fréchet distance", show(cost)],
-        ["least Fréchet at", Number.isFinite(best[2]) && own.next >= TRACE.length ? `w = ${minusOf(best[0])}` : "…"]]);
+        ["least Fréchet at", Number.isFinite(best[2]) && own.next >= TRACE.length ? `w = ${best[0]}`.replace("-", "−") : "…"]]);
       if (!Number.isFinite(score + cost) || beyond > 0.02 * N)
         return `At w = ${show(w)} ${show((100 * beyond) / N)} % of the samples are outside of the picture.`;
       return "";
     };
   },
 });
-
-const minusOf = (x) => String(x).replace("-", "−");

@@ -181,8 +181,8 @@ class Explorer {
     for (const key of Object.keys(this.fields)) {
       if (key !== "mixture") parts.push(`${key}=${python(state[key])}`);
       else if (!state.mixture.usual) {
-        const { means, covs, weights, labels } = state.mixture, t = (x) => `torch.tensor(${python(x)})`;
-        parts.unshift(`mixture=GaussianMixture(${t(means)}, ${t(covs)}, ${t(weights)}, ${t(labels)})`);
+        const given = ["means", "covs", "weights", "labels"].map((name) => `torch.tensor(${python(state.mixture[name])})`);
+        parts.unshift(`mixture=GaussianMixture(${given.join(", ")})`);
       }
     }
     if (this.model.get("twins")) parts.push("twins=True"); // for good: no control changes it
