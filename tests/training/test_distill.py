@@ -148,7 +148,7 @@ def test_the_small_student_for_cifar_fits_a_page_and_trains(tmp_path: Path) -> N
     # the recipe as it is, but for its data, teacher and length
     config = replace(
         preset("cifar10-student"), dataset="digits", teacher="digits", out=tmp_path, precision="float32",
-        grid_every=0, steps=1, halve_from=2, **FEW | {"images": 16, "images_halving": 16},
+        grid_every=0, steps=1, halve_from=4, **FEW | {"images": 16, "images_halving": 16},
     )  # fmt: skip
     assert config.size == "student"
     path = trainer.train(config, data())
