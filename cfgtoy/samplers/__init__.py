@@ -13,9 +13,11 @@ noise and nothing else, for denoisers that estimate x, v or the flow there. :dat
 ``langevin``    DDIM, and Langevin steps at each level                        ½      5T − 4
 ==============  ============================================================  =====  =================
 
-:func:`feynman_kac` stands apart: its samples carry weights, and reach the tilted density that guidance aims at.
+:func:`feynman_kac` stands apart: its samples carry weights, and reach the tilted density that guidance aims at. So does
+:func:`gibbs_like`, which runs a sampler more than once: its samples are noised again and denoised with guidance.
 """
 
+from .gibbs import gibbs_like
 from .ode import ddim, dpmpp_2m, heun
 from .particles import feynman_kac
 from .sde import ancestral, langevin
@@ -32,6 +34,7 @@ __all__ = [
     "ddim",
     "dpmpp_2m",
     "feynman_kac",
+    "gibbs_like",
     "heun",
     "initial_noise",
     "langevin",
