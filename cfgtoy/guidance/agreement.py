@@ -38,7 +38,9 @@ def adaptive(
     Raises:
         ValueError: ``w`` is not finite, ``threshold`` outside [−1, 1], or an unknown ``on``.
 
-    Source: Castillo et al. 2023 (Adaptive Guidance): from cos(ε(z,c), ε(z)) > threshold on, ε(z,c) alone.
+    Source: Castillo et al. 2023 (Adaptive Guidance): from cos(ε(z,c), ε(z)) > threshold on, ε(z,c) alone. That their
+    threshold is 0.991 is second-hand: another implementation calls it the paper's, for its own models, where guidance
+    ends after about half of 20 steps. Of the paper only the abstract could be looked up. Try your own for your model.
     """
     w, threshold = weight("w", w), _checks.number("threshold", threshold)
     if not -1 <= threshold <= 1:
