@@ -104,6 +104,16 @@ def test_phone_does_not_scroll_sideways(visit: Visit) -> None:
     assert not visit.too_wide
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 1300, 1440])
+def test_the_board_of_rules_fits_a_laptop(page: Page, site: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{site}/beyond/20-which-rule.html")
+    box = page.locator("table.board").locator("xpath=..")
+    inside, seen = box.evaluate("box => [box.scrollWidth, box.clientWidth]")
+    assert 600 < inside <= seen
+
+
 def test_page_runs_from_disk(page: Page, html: Path, page_name: str) -> None:
     """Opened as a file, the page's widgets start and nothing fails."""
     trouble: list[str] = []
