@@ -45,8 +45,8 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def launched() -> Iterator[Browser]:
-    """It runs inside the block.
+def launched(*more: str) -> Iterator[Browser]:
+    """It runs inside the block, with ``more`` arguments.
 
     Raises:
         FileNotFoundError: if there is none on the path.
@@ -56,6 +56,6 @@ def launched() -> Iterator[Browser]:
     if (path := chromium()) is None:
         raise FileNotFoundError("no Chromium on the path")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *more])
         yield browser
         browser.close()

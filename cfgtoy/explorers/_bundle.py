@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BundleError", "Module", "as_es_module", "modules"]
+__all__ = ["BundleError", "Module", "as_es_module", "as_worker", "modules"]
 
 _REGISTRY = "globalThis.__cfgtoy"
 
@@ -82,7 +82,9 @@ def modules(entry: Path) -> list[Module]:
                     )
                 imported = path.parent / name
                 entries[match["path"]] = (
-                    _worker(modules(imported)) if worker else _entry(visit(imported, (*chain, path)).key)
+                    _text(as_worker(modules(imported)))
+                    if worker
+                    else _entry(visit(imported, (*chain, path)).key)
                 )
             done[path] = _rewrite(path.name, source, entries)  # after its imports: a dict keeps this order
         return done[path]
@@ -102,10 +104,14 @@ def _entry(key: str) -> str:
     return f"{_REGISTRY}[{json.dumps(key)}]"
 
 
-def _worker(parts: list[Module]) -> str:
-    """The expression for a module whose default export is the text of a worker."""
-    scripts = "\n".join([*(part.script for part in parts), f"{_entry(parts[-1].key)}.default(self);"])
-    return f"{{ default: {json.dumps(scripts, ensure_ascii=False)} }}"
+def as_worker(parts: list[Module]) -> str:
+    """A classic script for a worker: it runs ``parts`` and calls the default export of the last with ``self``."""
+    return "\n".join([*(part.script for part in parts), f"{_entry(parts[-1].key)}.default(self);"])
+
+
+def _text(script: str) -> str:
+    """The expression for a module whose default export is a text."""
+    return f"{{ default: {json.dumps(script, ensure_ascii=False)} }}"
 
 
 def _rewrite(name: str, source: str, entries: dict[str, str]) -> Module:

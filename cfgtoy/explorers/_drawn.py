@@ -76,10 +76,12 @@ class Drawn(Explorer):
         return buffer.getvalue(), width
 
     def _answer(self, _: Any, question: dict[str, Any], __: Any) -> None:
-        """Answer the browser: with the weights that it asks for, or with what it wants drawn."""
+        """Answer the browser: with the weights or the code that it asks for, or with what it wants drawn."""
         answer: dict[str, Any] = {"id": question.get("id")}
         try:
-            if "weights" in question:
+            if "webgpu" in question:
+                buffer = _weights.webgpu()[1].encode()
+            elif "weights" in question:
                 if question["weights"] not in self.networks:
                     *others, last = self.networks
                     takes = f"{', '.join(others)} or {last}" if others else last

@@ -8,16 +8,20 @@ large file comes as several scripts, so that a browser never stops long over one
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from .. import artifacts
+from ._bundle import as_worker, modules
+from ._exact import JS
 
-__all__ = ["PART", "entry", "known", "place", "read", "scripts"]
+__all__ = ["PART", "entry", "known", "place", "read", "scripts", "webgpu"]
 
 PART = 8_400_000
 """Bytes of weights in a script, at most; a multiple of three, so that the parts' base64 is the whole's."""
@@ -35,12 +39,19 @@ def read(name: str) -> bytes:
 
 
 def entry(name: str) -> dict[str, Any]:
-    """What a page must know before it loads the weights ``name``: {"files", "sha256", "bytes"}."""
+    """What a page must know before it loads the weights ``name``: {"files", "sha256", "bytes", "webgpu"}."""
     found = artifacts.load(name)
     size = found.path.stat().st_size
     stem, count = f"{name}-{found.sha256[:10]}", -(-size // PART)
     files = [f"{stem}.js"] if count == 1 else [f"{stem}-{part + 1}.js" for part in range(count)]
-    return {"files": files, "sha256": found.sha256, "bytes": size}
+    return {"files": files, "sha256": found.sha256, "bytes": size, "webgpu": webgpu()[0]}
+
+
+@cache
+def webgpu() -> tuple[str, str]:
+    """The code that only a page with a graphics card asks for: the name of its file, and a worker's script."""
+    text = as_worker(modules(JS / "nets" / "card.mjs"))
+    return f"webgpu-{hashlib.sha256(text.encode()).hexdigest()[:10]}.js", text
 
 
 def known(name: str, denoiser: artifacts.ImageDenoiser, grid: Tensor) -> dict[str, Any]:
@@ -61,10 +72,12 @@ def scripts(name: str) -> dict[str, str]:
     """
     raw, files = read(name), entry(name)["files"]
     texts = (base64.b64encode(raw[at : at + PART]).decode() for at in range(0, len(raw), PART))
-    return {
-        file: f'(globalThis.__cfgtoyWeights ??= {{}})[{json.dumps(file)}] = "{text}";\n'
-        for file, text in zip(files, texts, strict=True)
-    }
+    return {file: _left(file, text) for file, text in zip(files, texts, strict=True)}
+
+
+def _left(file: str, text: str) -> str:
+    """A classic script that leaves a text under the script's name."""
+    return f"(globalThis.__cfgtoyWeights ??= {{}})[{json.dumps(file)}] = {json.dumps(text)};\n"
 
 
 def place(page: str, folder: Path, address: str) -> str:
@@ -88,5 +101,7 @@ def place(page: str, folder: Path, address: str) -> str:
         manifest[name] = entry(name)
         for file, text in scripts(name).items():
             (folder / file).write_text(text, encoding="utf-8")
+    file, script = webgpu()
+    (folder / file).write_text(_left(file, script), encoding="utf-8")
     listed.write_text(json.dumps(dict(sorted(manifest.items())), indent=1) + "\n", encoding="utf-8")
     return _WANTED.sub(f'data-weights="{address}"', page)

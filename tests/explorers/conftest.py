@@ -157,6 +157,7 @@ def site(browser: Any, tmp_path: Path) -> Any:
         worker: str = "",
         spoil: Callable[[Path], None] = lambda folder: None,
         asked: list[str] | None = None,
+        said: list[str] | None = None,
         **options: Any,
     ) -> Iterator[Any]:
         folder = tmp_path / "networks"
@@ -167,6 +168,9 @@ def site(browser: Any, tmp_path: Path) -> Any:
         page = context.new_page()
         if asked is not None:
             page.on("request", lambda request: asked.append(request.url))
+        if said is not None:
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
         page.add_init_script(
             f"const Plain = Blob; globalThis.Blob = function (parts, options) {{"
             f" return new Plain([{json.dumps(worker)}, ...parts], options); }}; {page_script}"
@@ -177,3 +181,72 @@ def site(browser: Any, tmp_path: Path) -> Any:
         context.close()
 
     return site
+
+
+# A widget's model at the page's end, without JupyterLab.
+MODEL = """([key, state]) => {
+  const values = { ...state, live: true }, heard = {}, dirty = new Set();
+  const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+  const text = (view) => btoa(Array.from(new Uint8Array(view.buffer), (b) => String.fromCharCode(b)).join(""));
+  const fire = (event, ...what) => (heard[event] ?? []).forEach((listener) => listener(...what));
+  const model = {
+    get: (name) => values[name],
+    set(name, value) {
+      values[name] = value;
+      dirty.add(name);
+      fire(`change:${name}`);
+    },
+    on(event, listener) { (heard[event] ??= []).push(listener); },
+    off() {},
+    save_changes() {
+      const sent = {};
+      for (const name of dirty) sent[name] = values[name] instanceof DataView ? text(values[name]) : values[name];
+      dirty.clear();
+      toPython(sent);
+    },
+    async send(question) {
+      const [message, buffers] = await askPython(question);
+      fire("msg:custom", message, buffers.map(bytes));
+    },
+  };
+  globalThis.__cfgtoy[key].default.render({ model, el: document.querySelector("main") });
+}"""
+
+
+@pytest.fixture
+def open_live(browser: Any) -> Any:
+    """Open a widget, its kernel this process: what the reader sets goes to it, and it answers the page's questions."""
+    pages = []
+
+    def open_live(widget: Any, *, address: str = "about:blank", script: str = "") -> Any:
+        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page.set_default_timeout(1000 * PATIENCE)
+        pages.append(page)
+
+        def take(sent: dict[str, Any]) -> None:
+            if "_images" in sent:
+                sent["_images"] = memoryview(base64.b64decode(sent["_images"]))
+            widget.set_state(sent)
+
+        def answer(question: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+            answers: list[tuple[dict[str, Any], list[bytes]]] = []
+            widget.send = lambda content, buffers: answers.append((content, buffers))
+            widget._handle_custom_msg(question, [])
+            ((content, buffers),) = answers
+            return content, [base64.b64encode(buffer).decode() for buffer in buffers]
+
+        page.expose_function("toPython", take)
+        page.expose_function("askPython", answer)
+        page.add_init_script(script)
+        page.goto(address)
+        page.set_content(f"<!doctype html><style>{widget._css}</style><main></main>")
+        for part in widget._modules:
+            page.add_script_tag(content=part.script)
+        state = json.loads(json.dumps(widget.static_state()))
+        page.evaluate(MODEL, [widget._modules[-1].key, state])
+        page.locator(".cx canvas").first.wait_for()
+        return page
+
+    yield open_live
+    for page in pages:
+        page.close()

@@ -405,7 +405,7 @@ def test_output_holds_no_weights_and_no_address(explorer: DigitsExplorer) -> Non
     fragment = re.sub(r'src="data:[^"]*"', "", data["text/html"])
     assert 'data-network="digits"' in fragment
     assert "http" not in fragment
-    assert len(fragment) < 165_000
+    assert len(fragment) < 170_000
     assert len(json.dumps(explorer.static_state())) < 4000
 
 
@@ -418,6 +418,8 @@ def test_scripts_are_the_shipped_files(tmp_path: Path) -> None:
     shipped = artifacts.manifest()
     listed = json.loads((tmp_path / "n" / "manifest.json").read_text())
     assert set(listed) == {"digits", "digits-noisy-classifier", "digits-student"}
+    (card,) = (tmp_path / "n").glob("webgpu-*.js")
+    assert {about["webgpu"] for about in listed.values()} == {card.name}
     for name, about in listed.items():
         text = (tmp_path / "n" / about["files"][0]).read_text()
         raw = base64.b64decode(text.split('"')[-2])

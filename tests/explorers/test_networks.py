@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ const leave = (x, c) => {
 };
 const named = (weights) => new Map(Object.entries(weights));
 const memory = new m.memory.Memory({ fast: d.fast ?? true, backwards: d.backwards ?? false });
+const kit = m.layers;
 if (d.fast !== undefined && memory.kind !== (d.fast ? "wasm" : "js")) throw new Error(`runs by ${memory.kind}`);
 """
 
@@ -220,9 +221,9 @@ def calls(net: nn.Module, *inputs: Tensor) -> Iterator[tuple[str, nn.Module, tup
 
 LAYER = {
     nn.Conv2d: """
-        const { weight, bias } = own, small = weight.shape.at(-1) === 1, Kind = small ? m.layers.Linear : m.layers.Conv;
+        const { weight, bias } = own, small = weight.shape.at(-1) === 1, Kind = small ? kit.Linear : kit.Conv;
         return leave(new Kind(memory, weight, bias).run(enter(memory, d.x, small ? 0 : 1)), d.out);""",
-    nn.Linear: "return leave(new m.layers.Linear(memory, own.weight, own.bias).run(enter(memory, d.x)), d.out);",
+    nn.Linear: "return leave(new kit.Linear(memory, own.weight, own.bias).run(enter(memory, d.x)), d.out);",
     Attention: "return leave(new m.unet.Attention(memory, weights, d.head).run(enter(memory, d.x)), d.out);",
     Block: """
         const block = new m.unet.Block(memory, weights, d.head);
@@ -249,6 +250,11 @@ def as_image(x: Tensor) -> Tensor:
     ],
 )
 def test_every_layer_of_the_shipped_networks(core: Any, name: str) -> None:
+    every_layer(core, lambda script, **data: core.run(TOOLS + script, **data), name)
+
+
+def every_layer(core: Any, run: Callable[..., Any], name: str) -> None:
+    """``run(script, **data)`` has ``enter``, ``leave``, ``memory`` and its layers, ``kit``, ready for the script."""
     net, artifact = artifacts.load_net(name, ("denoiser", "noisy_classifier", "student"))
     b = 4 if artifact.meta["image"] == [1, 8, 8] else 1
     y = torch.tensor([3, -1, 9, 0])[:b]
@@ -271,10 +277,10 @@ def test_every_layer_of_the_shipped_networks(core: Any, name: str) -> None:
             data["x"] = plain(as_image(args[0]))
             if isinstance(module, Block):
                 data["c"] = plain(as_image(args[1]))
-        script = f"""{TOOLS} const weights = m.unet.scope(shipped, d.prefix);
+        script = f"""const weights = m.unet.scope(shipped, d.prefix);
             const own = {{ weight: weights("weight"), bias: weights("bias") }}; {LAYER[type(module)]}"""
         try:
-            close(core.run(script, **data), truth)
+            close(run(script, **data), truth)
         except AssertionError as error:
             raise AssertionError(f"{layer}: {error}") from error
     parameters = {parameter.rpartition(".")[0] for parameter in net.state_dict()}

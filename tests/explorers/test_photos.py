@@ -571,7 +571,7 @@ def test_output_holds_no_weights_and_no_address(explorer: PhotosExplorer) -> Non
     fragment = re.sub(r'src="data:[^"]*"', "", data["text/html"])
     assert f'data-weights="{STUDENT} {TEACHER}"' in fragment
     assert "http" not in fragment
-    assert len(fragment) < 260_000
+    assert len(fragment) < 265_000
 
 
 def test_script_fits_and_is_the_shipped_file(tmp_path: Path) -> None:
@@ -584,7 +584,7 @@ def test_script_fits_and_is_the_shipped_file(tmp_path: Path) -> None:
     assert hashlib.sha256(joined).hexdigest() == entry["sha256"] == artifacts.manifest()[TEACHER]["sha256"]
     assert len(joined) == entry["bytes"]
     _weights.place(f'<div data-weights="{STUDENT}"></div>', tmp_path, "n/")
-    (file,) = tmp_path.glob("*.js")
+    (file,) = tmp_path.glob("cifar10-*.js")
     assert file.stat().st_size <= 12_000_000
     about, shipped = (
         json.loads((tmp_path / "manifest.json").read_text())[STUDENT],

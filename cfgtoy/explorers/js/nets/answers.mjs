@@ -11,11 +11,11 @@ import { Source } from "./source.mjs";
 
 const DRAFT = 6; // levels
 const SLOW = 300; // milliseconds, after which unfinished pictures are shown as well
-export const BY = { wasm: "WebAssembly, in this page", js: "JavaScript, in this page", kernel: "PyTorch, in the kernel" };
+export const BY = { webgpu: "WebGPU, in this page", wasm: "WebAssembly, in this page", js: "JavaScript, in this page", kernel: "PyTorch, in the kernel" };
 
 export class Answers {
   /**
-   * about: {networks: {name: {files, sha256, bytes}}, shape, classes, lo, hi}; change(): called when there is something new
+   * about: {networks: {name: {files, sha256, bytes, webgpu}}, shape, classes, lo, hi}; change(): called when there is something new
    * to draw.
    */
   constructor(model, about, change) {
@@ -82,14 +82,16 @@ export class Answers {
     const { shape, classes, lo, hi } = this.about, each = shape.reduce((a, b) => a * b), n = classes.length;
     const [net, judge] = await Promise.all([denoiser, classifier].map((name) => name && this.source.load(name)));
     const z = new Float32Array(n * each), noise = fillNormal(new Float32Array(each), seed), path = [];
+    let kind;
     for (let i = 0; i < n; i++) z.set(noise, i * each);
     const job = { denoiser: net.key, classifier: judge?.key, rule, w, compare, y: classes.map((_, i) => i), z,
       grid: own ?? grid(uniform(lo, hi), steps), sampler };
-    await run(job, signal, ({ lam, x, push }) => {
+    await run(job, signal, ({ lam, x, push, by }) => {
+      kind = by;
       path.push({ lam, x, push });
-      seen(path, net.kind);
+      seen(path, kind);
     });
-    return net.kind;
+    return kind;
   }
 
   /** The kernel's answer holds for each level λ, then x̂ and the push of each picture. */

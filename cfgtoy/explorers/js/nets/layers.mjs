@@ -114,6 +114,18 @@ function bordered(x) {
   return y;
 }
 
+// -- numbers in and out ------------------------------------------------------------------------------------------------
+
+/** Numbers (b, h, w, c), c a multiple of eight, as a tensor. */
+export function enter(memory, numbers, [b, h, w, c], border = 0) {
+  const x = new Tensor(memory, b, h, w, c, border);
+  for (let p = 0; p < x.pixels; p++) memory.f.set(numbers.subarray(p * c, (p + 1) * c), x.pixel(p));
+  return x;
+}
+
+/** And back, from a tensor without a border. */
+export const leave = (x) => x.memory.f.slice(x.at, x.at + x.size);
+
 // -- layers without ----------------------------------------------------------------------------------------------------
 
 /** 1 / root mean square of c numbers. */
@@ -181,6 +193,13 @@ export function activate(x, { modulation = null, border = 0 } = {}) {
     }
   });
   return y;
+}
+
+/** SiLU, in place: of vectors through which no gradient goes. */
+export function silu(x) {
+  const { f } = x.memory;
+  for (let i = x.at; i < x.at + x.size; i++) f[i] /= 1 + Math.exp(-f[i]);
+  return x;
 }
 
 /** The mean of each square of `side` × `side` pixels. */

@@ -1,9 +1,9 @@
 // Where an explorer's networks come from: a file beside the page, or the kernel, which answers other questions too.
 
-import { ready } from "./engine.mjs";
+import { graphics, ready } from "./engine.mjs";
 
 export class Source {
-  /** networks: {name: {files, sha256, bytes}}. In a page `model` knows the folder of the files; it is live with a kernel. */
+  /** networks: {name: {files, sha256, bytes, webgpu}}. In a page `model` knows the folder of the files; it is live with a kernel. */
   constructor(model, networks) {
     Object.assign(this, { model, networks, live: model.get("live") });
     this.asked = new Map(); // questions to the kernel, by number
@@ -16,18 +16,20 @@ export class Source {
   }
 
   /** A network, ready in a worker: {key, kind} as `ready` has it. */
-  load(name, where = 0, bring = () => this.bring(name)) {
-    return ready(this.networks[name].sha256, bring, where);
+  async load(name, where = 0, bring = () => this.bring(name)) {
+    const webgpu = where === 0 && (await graphics()) ? (this.card ??= this.code(name).catch(() => null)) : null; // without it, the processor
+    return ready(this.networks[name].sha256, bring, where, webgpu);
   }
 
-  /** The same network in up to `count` workers, its file read once: {key, kind, where}, where those that have it. */
+  /** The same network in up to `count` workers, its file read once: {key, where}, where those that have it; one, on a card. */
   async spread(name, count) {
     let content = null;
     const bring = () => (content ??= this.bring(name));
+    if ((await graphics()) && (await this.load(name, 0, bring)).kind === "webgpu" && (await graphics())) count = 1;
     const all = await Promise.allSettled(Array.from({ length: count }, (_, where) => this.load(name, where, bring)));
     const where = [...all.keys()].filter((i) => all[i].status === "fulfilled");
     if (!where.length) throw all[0].reason;
-    return { ...all[where[0]].value, where };
+    return { key: all[where[0]].value.key, where };
   }
 
   async bring(name) {
@@ -35,11 +37,22 @@ export class Source {
       const [view] = await this.ask({ weights: name });
       return { bytes: new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice() };
     }
+    const texts = [];
+    for (const file of this.networks[name].files) texts.push(await this.fromFolder(file));
+    return { texts };
+  }
+
+  /** The script of card.mjs. */
+  async code(name) {
+    if (!this.live) return this.fromFolder(this.networks[name].webgpu);
+    const [view] = await this.ask({ webgpu: true });
+    return new TextDecoder().decode(view);
+  }
+
+  fromFolder(file) {
     const folder = this.model.get("folder");
     if (!folder?.endsWith("/")) throw new Error("its weights are not with this page");
-    const texts = [];
-    for (const file of this.networks[name].files) texts.push(await fromScript(folder, file));
-    return { texts };
+    return fromScript(folder, file);
   }
 
   /** A question to the kernel: resolves to the numbers that answer it. */

@@ -87,7 +87,7 @@ export class Student {
     await Promise.all(net.where.map((where, k) => {
       const mine = [...y.keys()].filter((i) => i % net.where.length === k);
       const job = { denoiser: net.key, w, y: mine.map((i) => y[i]), z: this.noise(mine.map((i) => seeds[i])), grid, ...this.how, sampler, apart: true };
-      return run(job, signal, ({ picture, lam, x, push }) => seen(mine[picture], { lam, x, push: push[0] }, net.kind), where);
+      return run(job, signal, ({ picture, lam, x, push, by }) => seen(mine[picture], { lam, x, push: push[0] }, by), where);
     }));
   }
 

@@ -2,15 +2,17 @@
 //
 // tensors: a Map of weights, name → {shape, data}; args: the network's sizes, as the weight file tells them.
 
-import { activate, attend, Conv, double, Linear, norm, pool } from "./layers.mjs";
-import { Tensor } from "./memory.mjs";
+import * as layers from "./layers.mjs";
+
+/** The layers of tensors in a memory: those of layers.mjs, or the memory's own. */
+const kit = (memory) => memory.layers ?? layers;
 
 /** The numbers of `tensors` below a name: scope("encoder.")("stem.weight"). */
 export function scope(tensors, prefix = "") {
   const get = (name) => tensors.get(prefix + name);
   get.below = (name) => scope(tensors, `${prefix}${name}.`);
-  get.linear = (memory, name) => new Linear(memory, get(`${name}.weight`), get(`${name}.bias`));
-  get.conv = (memory, name) => new Conv(memory, get(`${name}.weight`), get(`${name}.bias`));
+  get.linear = (memory, name) => new (kit(memory).Linear)(memory, get(`${name}.weight`), get(`${name}.bias`));
+  get.conv = (memory, name) => new (kit(memory).Conv)(memory, get(`${name}.weight`), get(`${name}.bias`));
   return get;
 }
 
@@ -27,37 +29,27 @@ export class Conditioning {
 
   /** lam: one λ for all; y: a class for each image, −1 for none. */
   run(b, lam, y, w) {
-    const { memory } = this;
-    let c = this.out.run(silu(this.hidden.run(this.waves(b, lam))));
-    if (this.strength) c = this.strength.run(this.waves(b, w), { onto: c });
-    if (this.classes) {
-      const { data } = this.classes;
-      for (let image = 0; image < b; image++) {
-        const at = c.pixel(image), row = (y[image] < 0 ? this.count : y[image]) * c.c;
-        for (let i = 0; i < c.c; i++) memory.f[at + i] += data[row + i];
-      }
-    }
-    return silu(c);
+    const { silu } = kit(this.memory), named = this.classes && this.rows(y.map((one) => this.embedded(one)));
+    const c = this.out.run(silu(this.hidden.run(this.waves(b, lam))), { onto: named });
+    return silu(this.strength ? this.strength.run(this.waves(b, w), { onto: c }) : c);
+  }
+
+  /** The row of a class. */
+  embedded(one) {
+    const { shape: [, width], data } = this.classes, at = (one < 0 ? this.count : one) * width;
+    return data.subarray(at, at + width);
   }
 
   /** Cosines and sines of a number, the same for b images. */
   waves(b, number) {
-    const x = new Tensor(this.memory, b, 1, 1, 128), { f } = this.memory;
-    for (let image = 0; image < b; image++)
-      this.frequencies.forEach((frequency, i) => {
-        const angle = Math.fround(number) * frequency;
-        f[x.pixel(image) + i] = Math.cos(angle);
-        f[x.pixel(image) + 64 + i] = Math.sin(angle);
-      });
-    return x;
+    const angles = this.frequencies.map((frequency) => Math.fround(number) * frequency);
+    return this.rows(Array(b).fill([...angles.map(Math.cos), ...angles.map(Math.sin)]));
   }
-}
 
-/** SiLU, in place: of vectors through which no gradient goes. */
-function silu(x) {
-  const { f } = x.memory;
-  for (let i = x.at; i < x.at + x.size; i++) f[i] /= 1 + Math.exp(-f[i]);
-  return x;
+  /** Vectors as a tensor. */
+  rows(vectors) {
+    return kit(this.memory).enter(this.memory, Float32Array.from(vectors.flatMap((v) => [...v])), [vectors.length, 1, 1, vectors[0].length]);
+  }
 }
 
 export class Attention {
@@ -66,6 +58,7 @@ export class Attention {
   }
 
   run(x) {
+    const { attend, norm } = kit(x.memory);
     return this.out.run(attend(this.qkv.run(norm(x)), this.head), { onto: x });
   }
 }
@@ -80,7 +73,7 @@ export class Block {
   }
 
   run(x, c) {
-    const h = this.conv1.run(activate(x, { border: 1 }));
+    const { activate } = kit(x.memory), h = this.conv1.run(activate(x, { border: 1 }));
     const inner = activate(h, { modulation: this.modulation.run(c), border: 1 });
     const y = this.conv2.run(inner, { onto: this.skip ? this.skip.run(x) : x });
     return this.attention ? this.attention.run(y) : y;
@@ -102,7 +95,7 @@ class Encoder {
     let h = this.stem.run(z);
     const skips = [];
     this.levels.forEach((level, i) => {
-      if (i > 0) h = pool(h);
+      if (i > 0) h = kit(z.memory).pool(h);
       for (const block of level) skips.push((h = block.run(h, c)));
     });
     return [this.middle.run(h, c), skips];
@@ -120,23 +113,21 @@ class Network {
 
   /** z as a tensor with a border. */
   enter(z) {
-    const { memory, channels, side } = this, each = side * side, b = z.length / (channels * each);
-    const x = new Tensor(memory, b, side, side, 8 * Math.ceil(channels / 8), 1);
-    for (let p = 0; p < x.pixels; p++) {
-      const image = Math.floor(p / each), at = x.pixel(p);
-      for (let k = 0; k < channels; k++) memory.f[at + k] = z[(image * channels + k) * each + (p % each)];
-    }
-    return x;
+    const { memory, channels, side } = this, each = side * side, c = 8 * Math.ceil(channels / 8), b = z.length / (channels * each);
+    const numbers = new Float32Array(b * each * c);
+    z.forEach((value, i) => { numbers[this.place(i, c)] = value; });
+    return kit(memory).enter(memory, numbers, [b, side, side, c], 1);
   }
 
-  /** A tensor without a border as an array. */
-  leave(x) {
-    const { memory, channels, side } = this, each = side * side, out = new Float32Array(x.pixels * channels);
-    for (let p = 0; p < x.pixels; p++) {
-      const image = Math.floor(p / each);
-      for (let k = 0; k < channels; k++) out[(image * channels + k) * each + (p % each)] = memory.f[x.pixel(p) + k];
-    }
-    return out;
+  /** Numbers as tensors hold them, c channels side by side, as PyTorch does. */
+  images(numbers, c) {
+    return new Float32Array((numbers.length / c) * this.channels).map((_, i) => numbers[this.place(i, c)]);
+  }
+
+  /** Where number i of PyTorch's lies among c channels side by side. */
+  place(i, c) {
+    const { channels, side } = this, each = side * side, row = Math.floor(i / each);
+    return (Math.floor(row / channels) * each + (i % each)) * c + (row % channels);
   }
 }
 
@@ -153,9 +144,9 @@ export class UNet extends Network {
     this.last = weights.conv(memory, "last");
   }
 
-  /** z: Float32Array (b, channels, h, w); lam: λ, one for all; y: b classes, −1 for ∅. */
-  run(z, lam, y, w = 0) {
-    const { memory } = this, mark = memory.used;
+  /** z: Float32Array (b, channels, h, w); lam: λ, one for all; y: b classes, −1 for ∅. A promise. */
+  async run(z, lam, y, w = 0) {
+    const { memory } = this, { activate, double, leave } = kit(memory), mark = memory.used;
     const c = this.conditioning.run(y.length, lam, y, w);
     let [h, skips] = this.encoder.run(this.enter(z), c);
     this.levels.forEach(({ up, merges, blocks }, i) => {
@@ -163,9 +154,9 @@ export class UNet extends Network {
       if (i > 0) h = double(h);
       blocks.forEach((block, j) => { h = block.run(merges[j].run(skips.pop(), { onto: h }), c); });
     });
-    const out = this.leave(this.last.run(activate(h, { border: 1 })));
+    const out = this.last.run(activate(h, { border: 1 })), numbers = leave(out); // what the memory does not keep
     memory.release(mark);
-    return out;
+    return this.images(await numbers, out.c);
   }
 }
 
@@ -180,7 +171,7 @@ export class NoisyClassifier extends Network {
   run(z, lam, y) {
     const { memory } = this, mark = memory.used, classes = this.args.num_classes, x = this.enter(z);
     const [h] = this.encoder.run(x, this.conditioning.run(y.length, lam, null));
-    const logits = this.head.run(pool(activate(h), h.h)), logProbs = [];
+    const logits = this.head.run(layers.pool(layers.activate(h), h.h)), logProbs = [];
     for (let image = 0; image < y.length; image++) { // the gradient of log softmax is a unit vector less the shares
       const at = logits.pixel(image), to = logits.grad.pixel(image), own = memory.f.subarray(at, at + classes);
       const top = Math.max(...own), shares = own.map((l) => Math.exp(l - top)), sum = shares.reduce((a, s) => a + s, 0);
@@ -188,7 +179,7 @@ export class NoisyClassifier extends Network {
       for (let i = 0; i < classes; i++) memory.f[to + i] = (i === y[image] ? 1 : 0) - shares[i] / sum;
     }
     memory.goBack();
-    const gradient = this.leave(x.grad);
+    const gradient = this.images(layers.leave(x.grad), x.c);
     memory.release(mark);
     return { logProbs, gradient };
   }

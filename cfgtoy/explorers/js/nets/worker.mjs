@@ -1,9 +1,12 @@
 // What runs beside the page, so that the page never waits: networks and their samples, by messages.
 //
+// {look: forced}                                    → {card}: whether there is a graphics card to use, any at all if forced;
+//                                                     {card: false} once more when it fails
 // {part: sha256, text}                              → nothing yet: the next part of a weight file, in base64
-// {load: sha256, bytes or none after parts}         → {loaded: sha256, kind} or {failed: sha256, message}
+// {load: sha256, bytes or none after parts, webgpu} → {loaded: sha256, kind} or {failed: sha256, message}; webgpu: the script
+//                                                     of card.mjs, where the network may go to the card
 // {run: id, denoiser: sha256, classifier: sha256, rule, w, compare, y, z, grid, sampler, apart, aside}
-//                                                   → {id, step, picture, lam, x, push} at each level and {id, done: true}, or
+//                                                   → {id, step, picture, lam, x, push, by} at each level and {id, done: true}, or
 //                                                     {id, message}; all pictures at once, or, `apart`, one after another:
 //                                                     first each at the first level, then each at the second, …
 //                                                     `aside`: slowly, beside the other runs, which need not wait for it
@@ -23,27 +26,51 @@ export default function serve(self) {
     port2.postMessage(null);
   });
   let last = Promise.resolve(); // one run at a time, but for those aside
+  let device = null, forced = false; // of a graphics card
 
   self.onmessage = ({ data }) => {
-    if ("part" in data) parts.set(data.part, [...(parts.get(data.part) ?? []), data.text]);
+    if ("look" in data) look(data.look);
+    else if ("part" in data) parts.set(data.part, [...(parts.get(data.part) ?? []), data.text]);
     else if ("load" in data) load(data);
     else if ("cancel" in data) cancelled.add(data.cancel);
     else if (data.aside) run(data);
     else last = last.then(() => run(data));
   };
 
-  function load({ load: key, bytes }) {
+  async function look(any) { // software that plays a card is slower than what we have
+    forced = any;
+    try {
+      const adapter = await self.navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+      if (adapter && (forced || !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter))) device = await adapter.requestDevice();
+      device?.lost.then(lost);
+    } catch {} // none, then
+    self.postMessage({ card: device !== null });
+  }
+
+  function lost() {
+    device = null;
+    self.postMessage({ card: false });
+  }
+
+  async function load({ load: key, bytes, webgpu }) {
     const texts = parts.get(key);
     parts.delete(key);
     try {
       bytes ??= joined(texts);
       if (sha256(bytes) !== key) throw new Error("its weights are damaged, their SHA-256 is not the one that was noted");
-      const made = network(bytes);
+      let made = network(bytes);
+      if (device && webgpu && !made.net.memory.backwards) // a gradient needs the way back, which a card does not go
+        made = await onCard(made, bytes, webgpu).catch(() => made);
       networks.set(key, made);
       self.postMessage({ loaded: key, kind: made.net.memory.kind });
     } catch (error) {
       self.postMessage({ failed: key, message: words(error) });
     }
+  }
+
+  async function onCard(made, bytes, script) {
+    if (!self.cfgtoyQuicker) self.importScripts(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+    return self.cfgtoyQuicker(made, bytes, { network, device, forced, lost });
   }
 
   async function run({ run: id, denoiser, classifier, grid, sampler, y, z, apart = false, aside, ...how }) {
@@ -60,7 +87,7 @@ export default function serve(self) {
       for (let step = 0; step < grid.length; step++)
         for (const [picture, part] of parts.entries()) {
           const { lam, x, push } = (await part.next()).value;
-          self.postMessage({ id, step, picture, lam, x, push });
+          self.postMessage({ id, step, picture, lam, x, push, by: nets.denoiser.net.memory.kind });
         }
       self.postMessage({ id, done: true });
     } catch (error) {
