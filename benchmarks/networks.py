@@ -1,6 +1,7 @@
-"""Networks in the page, in headless Chromium on the CPU: how long pictures take.
+"""Networks in the page, in headless Chromium: how long pictures take, on the CPU and by WebGPU.
 
-Run: ``python benchmarks/networks.py``.
+Run: ``python benchmarks/networks.py``. WebGPU is played by SwiftShader, on the CPU too; ``--adapter default`` takes the
+machine's own graphics card.
 
 One line a figure. ``seconds``: medians over several noises, from a setting to the last picture, as the page itself
 shows them. A worker is one thread; the photographs' student runs in one a core, up to four, its teacher in up to
@@ -25,7 +26,7 @@ from cfgtoy.explorers._bundle import modules
 from cfgtoy.explorers._exact import JS
 from cfgtoy.explorers.photos import TEACHER
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-webgpu"]
 WATCH = """
 globalThis.tasks = [0];
 new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)))
@@ -36,8 +37,10 @@ const Whole = Blob;
 globalThis.Blob = function (parts, how) { return new Whole(["delete globalThis.WebAssembly;", ...parts], how); };
 """
 
+WEBGPU = "globalThis.__cfgtoyWebGPU = true;"  # also where software plays it
+
 # One picture at a time, from a wish to its first sketch and to the last; the first one waits for the weights too.
-ONE = """async ([key, about, rounds]) => {
+ONE = """async ([key, about, rounds, by]) => {
   const { Student } = globalThis.__cfgtoy[key], out = [];
   const model = { get: (name) => ({ live: false, folder: "n/" })[name] };
   let done;
@@ -50,6 +53,7 @@ ONE = """async ([key, about, rounds]) => {
     out.push([student.shown.first, student.shown.seconds]);
   }
   if (student.trouble) throw new Error(student.trouble);
+  if (student.shown.by !== by) throw new Error(`drawn by ${student.shown.by}`);
   return out;
 }"""
 
@@ -84,13 +88,16 @@ PRODUCT = """([keys, fast]) => {
   }
   return (2 * m * n * k) / 1e6 / Math.min(...times);
 }"""
-STEP = """([keys, fast, rounds]) => {
+STEP = """async ([keys, by, rounds]) => {
   const text = Object.values(__cfgtoyWeights).join(""), { network } = globalThis.__cfgtoy[keys.guided];
-  const { net } = network(globalThis.__cfgtoy[keys.weights].fromBase64(text), { fast });
+  const { Memory } = globalThis.__cfgtoy[keys.webgpu], adapter = await navigator.gpu?.requestAdapter();
+  const memory = by === "WebGPU" ? new Memory(await adapter.requestDevice()) : null;
+  const how = { fast: by === "WebAssembly", memory };
+  const { net } = network(globalThis.__cfgtoy[keys.weights].fromBase64(text), how);
   const z = new Float32Array(2 * 3 * 32 * 32).map((_, i) => Math.sin(i)), times = [];
   for (let i = 0; i < rounds + 1; i++) {
     const from = performance.now();
-    net.run(z, 1, [3, -1]);
+    await net.run(z, 1, [3, -1]);
     times.push((performance.now() - from) / 1000);
   }
   return times.slice(1);
@@ -128,28 +135,35 @@ def digits(
         page.close()
 
 
-def photos(browser: Any, key: str, rounds: int) -> None:
+def photos(browser: Any, key: str, rounds: int, script: str = "") -> None:
     """One picture, and a sheet of twenty, with the CIFAR-10 student."""
+    by, limits = ("WebGPU", (None, None)) if script else ("WebAssembly", (0.6, 2.0))
     with tempfile.TemporaryDirectory() as folder:
         page = browser.new_page(viewport={"width": 1150, "height": 900})
         explorer = PhotosExplorer()
         body = _weights.place(explorer.static_html(), Path(folder) / "n", "n/")
         (Path(folder) / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><body>{body}', "utf-8")
-        page.add_init_script(WATCH)
+        page.set_default_timeout(300_000)
+        page.add_init_script(WATCH + script)
         page.goto((Path(folder) / "page.html").as_uri())
-        (loaded, _), *times = page.evaluate(ONE, [key, _students.about(explorer.about["network"]), rounds])
+        about = _students.about(explorer.about["network"])
+        (loaded, _), *times = page.evaluate(ONE, [key, about, rounds, f"{by}, in this page"])
         sketch, whole = (statistics.median(column) for column in zip(*times, strict=True))
-        tell("one CIFAR-10 image, student, its first sketch", limit=0.6, seconds=round(sketch, 3))
+        tell(
+            f"one CIFAR-10 image, student, its first sketch, by {by}",
+            limit=limits[0],
+            seconds=round(sketch, 3),
+        )
         tell("the same, with loading and checking the weights", seconds=round(loaded, 2))
-        tell("one CIFAR-10 image, student, all four looks", limit=2.0, seconds=round(whole, 2))
-        seconds, workers = [], page.evaluate("Math.min(navigator.hardwareConcurrency, 4)")
+        tell("one CIFAR-10 image, student, all four looks", limit=limits[1], seconds=round(whole, 2))
+        seconds, workers = [], 1 if script else page.evaluate("Math.min(navigator.hardwareConcurrency, 4)")
         for _ in range(rounds + 1):
             page.get_by_role("button", name="New noise").click()
             page.locator("td", has_text="in this page").wait_for()
             page.locator(".cx-stage[aria-busy=false]").wait_for()
             seconds.append(float(page.locator("tr", has_text="all twenty").locator("td").inner_text()))
         tell(
-            f"twenty CIFAR-10 images, student, {workers} workers",
+            f"twenty CIFAR-10 images, student, {workers} workers, by {by}",
             seconds=round(statistics.median(seconds[1:]), 2),
             **{"longest task": max(page.evaluate("tasks"))},
         )
@@ -186,17 +200,23 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5, help="noises a figure")
-    rounds = parser.parse_args().rounds
+    parser.add_argument(
+        "--adapter", default="swiftshader", help="for WebGPU, as Chromium's --use-webgpu-adapter takes it"
+    )
+    rounds, adapter = (options := parser.parse_args()).rounds, options.adapter
+    flags = [*FLAGS, f"--use-webgpu-adapter={adapter}"] + ["--disable-gpu"] * (adapter == "swiftshader")
     scripts = {part.key: part.script for path in sorted(JS.rglob("*.mjs")) for part in modules(path)}
     keys = {key.rpartition("-")[0]: key for key in scripts}
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         digits(browser, "classifier-free", rounds)
         digits(browser, "classifier", rounds)
         digits(browser, "classifier-free", rounds, PLAIN)
+        digits(browser, "classifier-free", rounds, WEBGPU)
         digits(browser, "classifier-free", rounds, network="student", limit=0.5)
         photos(browser, keys["student"], rounds)
+        photos(browser, keys["student"], 1, WEBGPU)
         taught(browser, keys["teacher"], rounds)
         parts = _weights.scripts("cifar10")
         for file, text in parts.items():
@@ -208,10 +228,13 @@ def main() -> None:
         (Path(folder) / "page.html").write_text("\n".join(tags), "utf-8")
         page = browser.new_page()
         page.goto((Path(folder) / "page.html").as_uri())
-        for fast, name in ((True, "WebAssembly"), (False, "JavaScript")):
-            rate = page.evaluate(PRODUCT, [keys, fast])
+        for name in ("WebAssembly", "JavaScript"):
+            rate = page.evaluate(PRODUCT, [keys, name == "WebAssembly"])
             tell(f"a product of matrices, 256 × 256 × 768, by {name}", **{"GFLOP/s": round(rate, 1)})
-            seconds = statistics.median(page.evaluate(STEP, [keys, fast, rounds if fast else 1]))
+        for name in ("WebAssembly", "JavaScript", "WebGPU"):
+            seconds = statistics.median(
+                page.evaluate(STEP, [keys, name, 1 if name == "JavaScript" else rounds])
+            )
             rate = 2 * 5.18 / seconds  # GFLOP of a look, counted by nets/unet.py's products
             tell(
                 f"a guided step of one CIFAR-10 image, the teacher, by {name}",
