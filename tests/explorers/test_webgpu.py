@@ -206,15 +206,14 @@ return out.at(-1);
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "sampler"),
-    [("digits", "ddim"), ("digits", "dpm++2m"), pytest.param(TEACHER, "ddim", marks=pytest.mark.slow)],
-)
-def test_samples_after_four_steps(card: Any, name: str, sampler: Any) -> None:
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++2m"])
+def test_samples_after_four_steps(card: Any, sampler: Any) -> None:
     """Guided by w = 2: within 2/255 on average."""
-    model, y, grid = artifacts.load_denoiser(name), torch.tensor([8]), schedules.Uniform(-9, 10).grid(4)
+    model, y, grid = artifacts.load_denoiser("digits"), torch.tensor([8]), schedules.Uniform(-9, 10).grid(4)
     z = _noise.pictures(model.shape, [5])
-    js = card(DRAW, file=_file(name), w=2.0, y=y.tolist(), z=z.flatten(), grid=grid.tolist(), sampler=sampler)
+    js = card(
+        DRAW, file=_file("digits"), w=2.0, y=y.tolist(), z=z.flatten(), grid=grid.tolist(), sampler=sampler
+    )
     guided = guidance.classifier_free(model, w=2.0)
     with torch.no_grad():
         x = samplers.sample(guided, y, shape=tuple(z.shape), z=z, grid=grid, method=sampler)
