@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import http.server
 import inspect
 import json
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import torch
 
 from cfgtoy import artifacts
 from cfgtoy.explorers import DigitsExplorer, _weights
+from tests.serving import served
 from tests.waiting import settle
 
 browsing = pytest.mark.browser
@@ -298,19 +297,12 @@ def test_a_drag_over_http_and_again_offline(browser: Any, tmp_path: Path, explor
     body = _weights.place(explorer.static_html(), tmp_path / "networks", "networks/")
     (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{body}')
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    serve = functools.partial(Quiet, directory=tmp_path)
     context = browser.new_context(viewport={"width": 390, "height": 840})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served(tmp_path) as address:
         page = context.new_page()
-        page.goto(f"http://127.0.0.1:{server.server_port}/page.html")
+        page.goto(f"{address}/page.html")
         page.locator("td", has_text="in this page").wait_for()
         seen = [pictures(page)]
-        server.shutdown()
     context.set_offline(True)
     slider = page.get_by_label("guidance weight w", exact=True)
     slider.scroll_into_view_if_needed()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from cfgtoy.nets.unet import Attention, UNet, double, rms_norm
 from tests.explorers.conftest import Core
 from tests.explorers.test_digits import fill, pictures, row, truth
 from tests.explorers.test_networks import STUDENT, TEACHER, _file, close, every_layer, plain, randn, weights
+from tests.serving import served
 from tests.waiting import PATIENCE, eventually
 from tools.browser import chromium, launched
 
@@ -289,20 +287,13 @@ def test_pictures_by_the_card_over_http(browser: Any, tmp_path: Path, explorer: 
     body = _weights.place(explorer.static_html(), tmp_path / "networks", "networks/")
     (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{body}')
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    serve = functools.partial(Quiet, directory=tmp_path)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served(tmp_path) as address:
         page = browser.new_page()
         page.add_init_script(FORCED)
-        page.goto(f"http://127.0.0.1:{server.server_port}/page.html")
+        page.goto(f"{address}/page.html")
         assert by(page) == "WebGPU"
         assert off(page, explorer) < 1
         page.close()
-        server.shutdown()
 
 
 @pytest.mark.parametrize(
