@@ -1,4 +1,4 @@
-"""Statement cards, code below pictures, and formulas that fit: what the pages make of the chapters' cells."""
+"""Statement cards and code below pictures: what the pages make of the chapters' cells."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
-from playwright.sync_api import Page
 
 from cfgtoy.ledger import MIME
 from tests.book.support import BOOK, parsed, tool
-from tests.waiting import resize, settle
 
 
 def soup_of(html: Path, chapter: Path) -> BeautifulSoup:
@@ -134,24 +132,3 @@ def test_no_code_is_lost(html: Path, chapter: Path) -> None:
         source = "".join("".join(cell["source"]).split())
         if cell["cell_type"] == "code" and source:
             assert shown.count(source) >= 1, "".join(cell["source"])[:80]
-
-
-FORMULAS = """() => [...document.querySelectorAll('article.bd-article mjx-container')].map((m) => ({
-  text: m.textContent.slice(0, 40), wide: m.scrollWidth > m.clientWidth + 1 && m.clientWidth > 0,
-  scrolls: /auto|scroll/.test(getComputedStyle(m).overflowX), focus: m.tabIndex >= 0,
-  display: m.getAttribute('display') === 'true',
-}))"""
-
-
-@pytest.mark.browser
-def test_formulas_fit(page: Page, site: str, page_name: str) -> None:
-    """On a wide screen each is whole; on a phone too, or it scrolls in a box of its own."""
-    page.goto(f"{site}/{page_name}.html")
-    settle(page)
-    resize(page, 1280, 900)
-    assert not [f for f in page.evaluate(FORMULAS) if f["wide"] and f["display"]]
-    resize(page, 390, 844)
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    found = page.evaluate(FORMULAS)
-    assert not [f for f in found if f["wide"] and f["display"] and not (f["scrolls"] and f["focus"])]
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390

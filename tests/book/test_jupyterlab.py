@@ -18,7 +18,7 @@ from tests.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-CHAPTERS = [path for path in chapter_paths() if path.stem[:2] in ("01", "06", "09")]
+CHAPTERS = [path for path in chapter_paths() if path.stem[:2] in ("01", "02", "05")]
 
 
 @pytest.fixture(scope="module")

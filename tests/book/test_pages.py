@@ -1,16 +1,18 @@
-"""Every built page: no error, no request to elsewhere, light, its mathematics set, every image described."""
+"""Every built page: no error, no request to elsewhere, light, accessible, its mathematics set and in sight."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Request, Response
+from playwright.sync_api import Browser, Page, Request, Response
 
-from tests.book.support import parsed
-from tests.waiting import resize, settle
+from tests.book.axe import AXE, COLOURS, serious
+from tests.book.support import BOOK, chapter_paths, page_names, parsed
+from tests.waiting import PATIENCE, resize, settle
 
 pytestmark = pytest.mark.browser
 
@@ -31,27 +33,29 @@ WIDE = """() => {
 }"""
 
 
+FORMULAS = """() => [...document.querySelectorAll('article.bd-article mjx-container')].map((m) => ({
+  text: m.textContent.slice(0, 40), wide: m.scrollWidth > m.clientWidth + 1 && m.clientWidth > 0,
+  scrolls: /auto|scroll/.test(getComputedStyle(m).overflowX), focus: m.tabIndex >= 0,
+  display: m.getAttribute('display') === 'true',
+}))"""
+
+
 @dataclass
 class Visit:
-    """What one load of a page showed."""
+    """One load of a page, for all the tests that look at it."""
 
+    name: str
+    page: Page
     trouble: list[str] = field(default_factory=list)
     weights: dict[str, int] = field(default_factory=dict)
-    too_wide: list[str] = field(default_factory=list)
 
 
-@pytest.fixture(scope="module")
-def visits() -> dict[str, Visit]:
-    """The visits so far: a page is loaded once for all the tests that look at it."""
-    return {}
-
-
-@pytest.fixture
-def visit(page: Page, site: str, page_name: str, visits: dict[str, Visit]) -> Visit:
-    """The page, loaded on a wide screen and then narrowed to a phone's width."""
-    if page_name in visits:
-        return visits[page_name]
-    seen = Visit()
+@pytest.fixture(scope="module", params=page_names())
+def visit(request: pytest.FixtureRequest, browser: Browser, site: str) -> Iterator[Visit]:
+    """The page as it opens on a wide screen; the tests below take it on, in this order."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    context.set_default_timeout(1000 * PATIENCE)
+    seen = Visit(request.param, context.new_page())
 
     def weigh(response: Response) -> None:
         if response.status >= 400:
@@ -63,29 +67,19 @@ def visit(page: Page, site: str, page_name: str, visits: dict[str, Visit]) -> Vi
         if not request.url.startswith((site, "data:", "blob:")):
             seen.trouble.append(f"external: {request.url}")
 
+    page = seen.page
     page.on("console", lambda m: seen.trouble.append(f"console: {m.text}") if m.type == "error" else None)
     page.on("pageerror", lambda e: seen.trouble.append(f"error: {e}"))
     page.on("requestfailed", lambda r: seen.trouble.append(f"failed: {r.url}"))
     page.on("request", asked)
     page.on("response", weigh)
-    page.goto(f"{site}/{page_name}.html")
+    page.goto(f"{site}/{seen.name}.html")
     settle(page)
-    assert page.locator("mjx-container").count() or not page.locator(".math").count()
-    unknown = 'mjx-container [style*="color: red"]'  # how MathJax sets a macro that it does not know
-    errors = page.locator(f"mjx-merror, [data-mjx-error], {unknown}").all_inner_texts()
-    seen.trouble += [f"formula: {text}" for text in errors]
-    resize(page, 375, 740)
-    seen.too_wide = page.evaluate(WIDE)
-    visits[page_name] = seen
-    return seen
+    yield seen
+    context.close()
 
 
-def test_page_is_clean(visit: Visit) -> None:
-    """No console message of an error, no failed or external request, no formula that MathJax cannot set."""
-    assert not visit.trouble
-
-
-def test_page_is_light(visit: Visit, page_name: str) -> None:
+def test_page_is_light(visit: Visit) -> None:
     """The page's own files are within its limit, and so are the files that all pages share."""
     own = {
         url: size
@@ -93,15 +87,55 @@ def test_page_is_light(visit: Visit, page_name: str) -> None:
         if not url.startswith("/_static/") or "/widgets/" in url
     }
     shared = sum(visit.weights.values()) - sum(own.values())
-    limit = OWN_LIMIT if page_name.startswith("images/") else LIGHT_LIMIT
-    assert f"/{page_name}.html" in own
+    limit = OWN_LIMIT if visit.name.startswith("images/") else LIGHT_LIMIT
+    assert f"/{visit.name}.html" in own
     assert sum(own.values()) <= limit, sorted(own.items(), key=lambda item: -item[1])[:5]
     assert 0 < shared <= SHARED_LIMIT
 
 
+def test_formulas_are_set(visit: Visit) -> None:
+    """MathJax has set every formula, and knows every macro."""
+    page = visit.page
+    assert page.locator("mjx-container").count() or not page.locator(".math").count()
+    unknown = 'mjx-container [style*="color: red"]'  # how MathJax sets a macro that it does not know
+    assert not page.locator(f"mjx-merror, [data-mjx-error], {unknown}").all_inner_texts()
+
+
+def test_formulas_fit_a_wide_screen(visit: Visit) -> None:
+    assert not [f for f in visit.page.evaluate(FORMULAS) if f["wide"] and f["display"]]
+
+
+def test_formulas_fit_a_phone(visit: Visit) -> None:
+    """Each is whole there, or it scrolls in a box of its own."""
+    page = visit.page
+    resize(page, 390, 844)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    found = page.evaluate(FORMULAS)
+    assert not [f for f in found if f["wide"] and f["display"] and not (f["scrolls"] and f["focus"])]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_phone_does_not_scroll_sideways(visit: Visit) -> None:
     """On a narrow screen nothing is wider than the page."""
-    assert not visit.too_wide
+    resize(visit.page, 375, 740)
+    assert not visit.page.evaluate(WIDE)
+
+
+def test_page_is_clean(visit: Visit) -> None:
+    """In all this no console message of an error, no failed or external request."""
+    assert not visit.trouble
+
+
+def test_axe_finds_nothing_serious(visit: Visit) -> None:
+    """By all its rules in light mode, by those of colours in dark."""
+    resize(visit.page, 1280, 900)
+    visit.page.add_script_tag(content=AXE)  # which asks for styles where there are none: after the test above
+    for theme, rules in (("light", {}), ("dark", COLOURS)):
+        visit.page.emulate_media(color_scheme=theme)
+        visit.page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+        settle(visit.page)
+        found = serious(visit.page, rules)
+        assert not found, f"{theme}: " + "\n".join(found[:12])
 
 
 @pytest.mark.browser
@@ -114,15 +148,30 @@ def test_the_board_of_rules_fits_a_laptop(page: Page, site: str, width: int) -> 
     assert 600 < inside <= seen
 
 
-def test_page_runs_from_disk(page: Page, html: Path, page_name: str) -> None:
-    """Opened as a file, the page's widgets start and nothing fails."""
-    trouble: list[str] = []
+def test_page_runs_from_disk_by_touch(browser: Browser, html: Path, page_name: str) -> None:
+    """Opened as a file on a phone, its widgets start, a tap moves a chapter's first slider, and nothing fails."""
+    context = browser.new_context(viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
+    context.set_default_timeout(1000 * PATIENCE)
+    page, trouble = context.new_page(), []
     page.on("pageerror", lambda e: trouble.append(str(e)))
     page.on("requestfailed", lambda r: trouble.append(r.url))
     page.goto((html / f"{page_name}.html").as_uri())
     settle(page)
     assert page.locator(".cfgtoy-widget").count() == page.locator(".cfgtoy-widget[data-ready=true]").count()
+    if (BOOK / f"{page_name}.ipynb") in chapter_paths():
+        page.wait_for_function("() => !document.querySelector('.cfgtoy-widget [aria-busy=true]')")
+        slider = page.locator(".cfgtoy-widget input[type=range]").first
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        assert box is not None
+        values = []
+        for share in (0.08, 0.92):
+            page.touchscreen.tap(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+            settle(page)
+            values.append(slider.input_value())
+        assert float(values[0]) < float(values[1])
     assert not trouble
+    context.close()
 
 
 def test_images_are_described(html: Path, page_name: str) -> None:

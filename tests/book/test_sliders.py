@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page
 
 from tests.book.support import BOOK, page_names, parsed
-from tests.waiting import PATIENCE, eventually, settle
+from tests.waiting import eventually, settle
 
 pytestmark = pytest.mark.browser
 
@@ -144,22 +144,3 @@ def test_no_two_frames_are_the_same(html: Path, name: str) -> None:
         for choice in {key[0] for key in frames}:
             mine = [frame for key, frame in frames.items() if key[0] == choice]
             assert len(set(mine)) == len(mine), f"{state.get('label')}: a step without a change"
-
-
-def test_touch_moves_a_slider(browser, site: str, chapter) -> None:
-    """A tap on the far end of the first slider changes its value."""
-    context = browser.new_context(viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
-    context.set_default_timeout(1000 * PATIENCE)
-    page = context.new_page()
-    opened(page, site, chapter.parent.name + "/" + chapter.stem)
-    slider = page.locator(".cfgtoy-widget input[type=range]").first
-    slider.scroll_into_view_if_needed()
-    box = slider.bounding_box()
-    assert box is not None
-    values = []
-    for share in (0.08, 0.92):
-        page.touchscreen.tap(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
-        settle(page)
-        values.append(slider.input_value())
-    context.close()
-    assert float(values[0]) < float(values[1])
