@@ -1,8 +1,7 @@
 """Data with known truth, and data without: ready mixtures, digits, CIFAR-10, image folders.
 
-The mixtures are here at once. The image sets (``cifar10``, ``digits``, ``folder``), what holds their images
-(``images``), loads them by name (``load``) and makes batches of them (``batches``) are modules, loaded when first
-named, so that ``import cfgtoy`` stays quick.
+The mixtures are here at once; the image sets (``cifar10``, ``digits``, ``folder``) and what holds, loads and batches
+them (``images``, ``load``, ``batches``) are modules that are imported when first named.
 """
 
 from importlib import import_module

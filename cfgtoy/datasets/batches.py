@@ -1,12 +1,12 @@
 """Images that stay on the device: one uint8 tensor, gathered a batch at a time.
 
-CIFAR-10 is 150 MB as bytes. It fits beside any network, so a batch is one gather, one flip and one
-scaling on the device, with no worker processes and no Python per image.
+CIFAR-10 is 150 MB as bytes, which fit beside any network: no worker processes and no Python per image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,19 +21,16 @@ __all__ = ["ResidentBatches"]
 class ResidentBatches:
     """An endless stream of batches (x, y) from images that live on ``device``.
 
-    The stream is one permutation of the data after another; the permutation and the flips of an epoch depend
-    on ``(seed, epoch)`` alone. Rank r of ``world`` takes the r-th slice of each global batch of
-    ``batch * world`` images, so the global batch is the same for any number of ranks.
+    Order and flips of an epoch depend on ``(seed, epoch)`` alone. Rank r of ``world`` takes the r-th slice of each
+    global batch of ``batch * world`` images, which is the same for any number of ranks.
 
     Args:
-        data: the images.
+        data, device: the images, and where their bytes stay and the batches appear.
         batch: images a batch on this rank (may exceed ``len(data)``).
-        device: where the bytes stay and the batches appear.
         flip: mirror each image left-right with probability 1/2.
         seed: of the permutations and flips.
         rank, world: this process and their number, ``0 <= rank < world``.
-        dtype: floating type of x.
-        channels_last: lay x out as NHWC (its shape stays (b, c, h, w)).
+        dtype, channels_last: floating type of x, and whether it is NHWC in memory.
 
     Yields:
         x (b, c, h, w) in [-1, 1] and y (b,) int64, both on ``device``.
@@ -66,7 +63,6 @@ class ResidentBatches:
         self.batch, self.flip, self.seed = batch, flip, seed
         self.rank, self.world, self.dtype = rank, world, dtype
         self.position = 0  # images that all ranks together have seen
-        self._epochs: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self
@@ -90,35 +86,27 @@ class ResidentBatches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a saved place; the next batch is the one that would have come there."""
-        position = _checks.positive_int("position", state["position"], least=0)
-        seed = int(state["seed"])
-        if seed != self.seed:
-            self._epochs.clear()
-        self.position, self.seed = position, seed
+        self.position = _checks.positive_int("position", state["position"], least=0)
+        self.seed = int(state["seed"])
 
     def _draw(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """Indices (count,) and flips (count,) of the stream's images ``start .. start+count-1``."""
         n, stop, parts = len(self.images), start + count, []
         while start < stop:
             epoch, offset = divmod(start, n)
-            order, mirrored = self._epoch(epoch)
             length = min(stop - start, n - offset)
-            parts.append((order[offset : offset + length], mirrored[offset : offset + length]))
+            shuffled = _shuffled(n, self.seed, epoch, self.images.device)
+            parts.append([drawn[offset : offset + length] for drawn in shuffled])
             start += length
-        if len(parts) == 1:
-            return parts[0]
-        order_parts, mirrored_parts = zip(*parts, strict=True)
-        return torch.cat(order_parts), torch.cat(mirrored_parts)
+        order, mirrored = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+        return order, mirrored
 
-    def _epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
-        if epoch not in self._epochs:
-            n, device = len(self.images), self.images.device
-            # a CPU generator: the same order on every device; odd multipliers keep (seed, epoch) pairs apart
-            mixed = (self.seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) % 2**63
-            generator = torch.Generator().manual_seed(mixed)
-            order = torch.randperm(n, generator=generator)
-            mirrored = torch.rand(n, generator=generator) < 0.5
-            for old in [e for e in self._epochs if e < epoch - 1 or e > epoch + 1]:
-                del self._epochs[old]
-            self._epochs[epoch] = (order.to(device), mirrored.to(device))
-        return self._epochs[epoch]
+
+@lru_cache(maxsize=4)
+def _shuffled(n: int, seed: int, epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The order and the flips of one epoch, (n,) each."""
+    # a CPU generator: the same order on every device; odd multipliers keep (seed, epoch) pairs apart
+    mixed = (seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) % 2**63
+    generator = torch.Generator().manual_seed(mixed)
+    order = torch.randperm(n, generator=generator)
+    return order.to(device), (torch.rand(n, generator=generator) < 0.5).to(device)

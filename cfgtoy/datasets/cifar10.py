@@ -1,8 +1,7 @@
 """CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html), read without trusting its pickles.
 
-Three layouts give the same arrays: the official archive, its unpacked folder, and a packed folder of
-lossless WebP strips in ``.npz`` files. Nothing is ever extracted to disk, and the pickles inside the archive
-pass through an unpickler that knows dictionaries, lists, bytes, numbers and byte arrays, and nothing else.
+Three layouts give the same arrays: the official archive, its unpacked folder, and a packed folder of lossless WebP
+strips in ``.npz`` files. Nothing is extracted to disk, and the pickles pass through an unpickler that makes only data.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import io
 import os
 import pickle
 import tarfile
+import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +34,8 @@ BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("tes
 _SIGNS = ("data_batch_1", "test_batch", "data_batch_1.npz", "test_batch.npz")
 _LARGEST = 64 * 2**20  # bytes; an official batch is 31 MB
 
+_Batch = tuple[np.ndarray, np.ndarray]  # images, labels
+
 
 def load(
     split: str = "train",
@@ -43,19 +45,16 @@ def load(
     verify: bool = True,
     progress: bool = True,
 ) -> ImageData:
-    """CIFAR-10 in its official order.
+    """CIFAR-10 in its official order: images (n, 3, 32, 32).
 
     Args:
         split: ``"train"`` (50,000 images) or ``"test"`` (10,000).
-        root: the archive ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, a folder that holds
-            one of them, or a folder in the packed layout (``data_batch_1.npz`` …). By default what the
-            environment variable ``CFGTOY_CIFAR10`` says, else the user's cache.
+        root: the archive ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, a folder that holds one of
+            them, or one in the packed layout (``data_batch_1.npz`` …); else what CFGTOY_CIFAR10 says, or the user's
+            cache.
         download: fetch the archive (170 MB) into the cache when there is no ``root`` and it is missing.
         verify: check an archive's MD5, and the packed files' SHA-256, before reading.
         progress: show a bar while downloading.
-
-    Returns:
-        Images (n, 3, 32, 32).
 
     Raises:
         ValueError: for another split, or data that is truncated, altered or not CIFAR-10; the file is named.
@@ -76,11 +75,7 @@ def load(
 
 
 def locate(root: str | Path) -> Path:
-    """The archive, batch folder or packed folder that ``root`` means.
-
-    Raises:
-        FileNotFoundError: when it is none of them and holds none of them.
-    """
+    """The archive, batch folder or packed folder that ``root`` is or holds; raises ``FileNotFoundError`` for none."""
     root = Path(root).expanduser()
     if root.is_file():
         return root
@@ -93,9 +88,6 @@ def locate(root: str | Path) -> Path:
         f"{root}: no CIFAR-10 here, takes {ARCHIVE}, a {FOLDER} folder, or a packed folder "
         f"(data_batch_1.npz …); set by root= or by the environment variable {ENVIRONMENT}"
     )
-
-
-# ---- download ------------------------------------------------------------------------------------
 
 
 def _cached(download: bool, progress: bool) -> Path:
@@ -123,24 +115,18 @@ def fetch(
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    store = pooch.create(
-        path=folder,
-        base_url=url.rsplit("/", 1)[0] + "/",
-        registry={ARCHIVE: f"md5:{md5}"},
-        urls={ARCHIVE: url},
-    )
 
-    def resume(source: str, target: Any, _: Any) -> None:
-        _download_resuming(source, Path(target), folder / (ARCHIVE + ".part"), progress, retries)
+    def resume(source: str, target: str, _: Any) -> None:
+        part = folder / f"{ARCHIVE}.part"
+        _download(source, part, progress, retries)
+        part.replace(target)
 
-    with FileLock(folder / (ARCHIVE + ".lock")):  # the processes of a torchrun fetch it once
-        return Path(store.fetch(ARCHIVE, downloader=resume))
+    with FileLock(folder / f"{ARCHIVE}.lock"):  # the processes of a torchrun fetch it once
+        return Path(pooch.retrieve(url, f"md5:{md5}", ARCHIVE, folder, downloader=resume))
 
 
-def _download_resuming(url: str, target: Path, part: Path, progress: bool, retries: int) -> None:
-    """HTTP download into ``part`` with Range requests, then moved to ``target``."""
-    import time
-
+def _download(url: str, part: Path, progress: bool, retries: int) -> None:
+    """Download ``url`` into ``part``, from where that ends, by Range requests."""
     with needs("images"):
         import requests
     from tqdm.auto import tqdm
@@ -148,19 +134,16 @@ def _download_resuming(url: str, target: Path, part: Path, progress: bool, retri
     failures = 0
     while True:
         have = part.stat().st_size if part.exists() else 0
+        headers = {"Range": f"bytes={have}-"} if have else {}
         try:
-            headers = {"Range": f"bytes={have}-"} if have else {}
             with requests.get(url, headers=headers, stream=True, timeout=30) as response:
-                if (
-                    response.status_code == 416
-                ):  # nothing is left, or the file changed: the checksum will tell
-                    break
+                if response.status_code == 416:
+                    return  # nothing is left, or the file changed: the checksum will tell
                 response.raise_for_status()
-                resumed = response.status_code == 206
-                have = have if resumed else 0
+                have = have if response.status_code == 206 else 0
                 total = have + int(response.headers.get("Content-Length", 0)) or None
                 with (
-                    open(part, "ab" if resumed else "wb") as out,
+                    open(part, "ab" if have else "wb") as out,
                     tqdm(total=total, initial=have, unit="B", unit_scale=True, disable=not progress) as bar,
                 ):
                     for chunk in response.iter_content(2**20):
@@ -168,7 +151,7 @@ def _download_resuming(url: str, target: Path, part: Path, progress: bool, retri
                         bar.update(len(chunk))
                         failures = 0
             if total is None or part.stat().st_size >= total:
-                break
+                return
             raise requests.ConnectionError(f"{url}: ended after {part.stat().st_size} of {total} bytes")
         except requests.RequestException as error:
             failures += 1
@@ -176,10 +159,6 @@ def _download_resuming(url: str, target: Path, part: Path, progress: bool, retri
             if failures >= retries or 400 <= status < 500:
                 raise OSError(f"could not download {url}: {error}") from error
             time.sleep(min(2.0**failures / 8, 10))
-    os.replace(part, target)
-
-
-# ---- reading -------------------------------------------------------------------------------------
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -191,7 +170,7 @@ def _read_bytes(path: Path) -> bytes:
         raise FileNotFoundError(f"{path}: missing; the {FOLDER} folder is not complete") from error
 
 
-def _read_archive(path: Path, names: tuple[str, ...], verify: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+def _read_archive(path: Path, names: tuple[str, ...], verify: bool) -> list[_Batch]:
     if verify:
         with open(path, "rb") as handle:
             got = hashlib.file_digest(handle, "md5").hexdigest()
@@ -205,15 +184,12 @@ def _read_archive(path: Path, names: tuple[str, ...], verify: bool) -> list[tupl
         # members are read in memory, never extracted; reading to the end checks gzip's own CRC
         with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
-                name = member.name.removeprefix("./")
-                wanted = name.removeprefix(FOLDER + "/")
-                if not member.isfile() or name == wanted or wanted not in names:
+                folder, _, name = member.name.removeprefix("./").rpartition("/")
+                if not member.isfile() or folder != FOLDER or name not in names:
                     continue
                 if member.size > _LARGEST:
                     raise ValueError(f"{path}: {name} is larger than any CIFAR-10 batch")
-                content = archive.extractfile(member)
-                assert content is not None  # isfile() holds
-                found[wanted] = content.read()
+                found[name] = archive.extractfile(member).read()  # type: ignore[union-attr]
             while stream.read(2**20):
                 pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
@@ -223,13 +199,17 @@ def _read_archive(path: Path, names: tuple[str, ...], verify: bool) -> list[tupl
     return [_read_batch(found[name], f"{path}: {name}") for name in names]
 
 
-def _read_batch(raw: bytes, where: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_batch(raw: bytes, where: str | Path) -> _Batch:
     """One pickled batch -> images (n, 3, 32, 32) uint8 and labels (n,) int64."""
     try:
         batch = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
-        data = _get(batch, "data")
-        pixels = data.array() if isinstance(data, _Array) else np.asarray(data, dtype=np.uint8)
-        labels = np.asarray(_get(batch, "labels"))
+        if not isinstance(batch, dict):
+            raise _Refused(f"holds a {type(batch).__name__}, not a dictionary")
+        batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
+        for key in ("data", "labels"):
+            if key not in batch:
+                raise _Refused(f"has no {key!r}")
+        pixels, labels = _pixels(batch["data"]), np.asarray(batch["labels"])
     except _Refused as error:
         raise ValueError(f"{where}: {error}") from error
     except Exception as error:  # a broken pickle raises nearly anything
@@ -241,26 +221,17 @@ def _read_batch(raw: bytes, where: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return pixels.reshape(-1, 3, 32, 32).copy(), _checked(labels, where)
 
 
-def _get(batch: Any, key: str) -> Any:
-    if not isinstance(batch, dict):
-        raise _Refused(f"holds a {type(batch).__name__}, not a dictionary")
-    for spelling in (key.encode(), key):
-        if spelling in batch:
-            return batch[spelling]
-    raise _Refused(f"has no {key!r}")
-
-
 def _checked(labels: np.ndarray, where: str | Path) -> np.ndarray:
     if len(labels) and (labels.min() < 0 or labels.max() >= len(CLASSES)):
         raise ValueError(f"{where}: labels {labels.min()}..{labels.max()}, not 0..9")
     return labels.astype(np.int64)
 
 
-def _read_packed(path: Path, verify: bool) -> tuple[np.ndarray, np.ndarray]:
+def _read_packed(path: Path, verify: bool) -> _Batch:
     """One packed ``.npz``: lossless WebP strips of stacked images -> (n, 3, 32, 32) uint8, (n,) int64."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            strips = [archive[key] for key in sorted(k for k in archive.files if k.startswith("strip_"))]
+            strips = [archive[key] for key in sorted(archive.files) if key.startswith("strip_")]
             labels, digest = archive["labels"], str(archive["sha256_nhwc"])
         with ThreadPoolExecutor(8) as pool:
             images = np.concatenate(list(pool.map(_decode_strip, strips)))  # (n, 32, 32, 3)
@@ -285,67 +256,45 @@ def _decode_strip(strip: np.ndarray) -> np.ndarray:
         return np.asarray(image).reshape(-1, 32, 32, 3)
 
 
-# ---- an unpickler that can make nothing but data -------------------------------------------------
-
-
 class _Refused(ValueError):
     """What was unpickled is not what a batch holds."""
 
 
-class _DType:
-    """Stands in for ``numpy.dtype``: remembers its code, runs nothing."""
-
-    def __init__(self, code: str | bytes = "", *_: Any) -> None:
-        self.code = code.decode("latin1") if isinstance(code, bytes) else str(code)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class _Array:
-    """Stands in for ``numpy.ndarray``: keeps shape, type and bytes; ``array()`` checks and builds it."""
+class _Inert:
+    """Stands in for numpy's array and dtype: keeps what they would be made of, runs nothing."""
 
     state: Any = None
 
-    def __init__(self, *_: Any) -> None:
-        pass
+    def __init__(self, *args: Any) -> None:
+        self.args = args
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def array(self) -> np.ndarray:
-        try:
-            _, shape, dtype, fortran, raw = self.state
-            code = dtype.code
-        except (TypeError, ValueError, AttributeError) as error:
-            raise _Refused("holds an array in an unknown form") from error
-        if code not in ("u1", "|u1", "uint8") or not isinstance(raw, bytes) or fortran:
-            raise _Refused(f"holds an array of type {code!r}, takes bytes (u1) in C order")
-        return np.frombuffer(raw, np.uint8).reshape(tuple(int(k) for k in shape))
-
-
-def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """Stands in for ``_codecs.encode``, by which newer pickles of protocol 2 spell bytes."""
-    if encoding not in ("latin1", "latin-1"):
-        raise _Refused(f"refuses the encoding {encoding!r}")
-    return text.encode("latin1")
-
 
 class _Unpickler(pickle.Unpickler):
-    """Knows numpy's array, dtype and array maker by stand-ins, and refuses every other name."""
+    """Knows numpy's array, dtype and array maker by a stand-in, and refuses every other name."""
 
-    _ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy", "ndarray"): _Array,
-        ("numpy", "dtype"): _DType,
-        ("_codecs", "encode"): _latin1,
-        **{
-            (f"{core}.multiarray", "_reconstruct"): lambda *_: _Array()
-            for core in ("numpy.core", "numpy._core")
-        },
+    _ALLOWED: ClassVar[dict[str, Any]] = {
+        "numpy.ndarray": _Inert,
+        "numpy.dtype": _Inert,
+        "numpy.core.multiarray._reconstruct": _Inert,
+        "numpy._core.multiarray._reconstruct": _Inert,
+        "_codecs.encode": str.encode,  # by which newer pickles of protocol 2 spell bytes
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self._ALLOWED[module, name]
-        except KeyError:
-            raise _Refused(f"refuses to unpickle {module}.{name}") from None
+        if (found := self._ALLOWED.get(f"{module}.{name}")) is None:
+            raise _Refused(f"refuses to unpickle {module}.{name}")
+        return found
+
+
+def _pixels(data: Any) -> np.ndarray:
+    """The array of bytes that ``data`` is, or stands in for."""
+    match data:
+        case _Inert(state=(_, shape, _Inert(args=(code, *_)), fortran, bytes(raw))):
+            if code in ("u1", b"u1", "|u1", "uint8") and not fortran:
+                return np.frombuffer(raw, np.uint8).reshape(shape)
+        case list():
+            return np.asarray(data, np.uint8)
+    raise _Refused("holds an array in another form, takes bytes (u1) in C order")

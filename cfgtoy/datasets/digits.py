@@ -16,13 +16,9 @@ CLASSES = tuple(str(digit) for digit in range(10))
 
 
 def load(split: str = "train") -> ImageData:
-    """The digits: every sixth image is test (299), the others are train (1,498).
+    """The digits, (n, 1, 8, 8): every sixth image is ``"test"`` (299), the others ``"train"`` (1,498), or ``"all"``.
 
-    Args:
-        split: ``"train"``, ``"test"`` or ``"all"``.
-
-    Returns:
-        Images (n, 1, 8, 8); the original grey levels 0..16 become 0..255.
+    The original grey levels 0..16 become 0..255.
 
     Raises:
         ValueError: for another split.
@@ -33,11 +29,7 @@ def load(split: str = "train") -> ImageData:
     with needs("images"):
         from sklearn.datasets import load_digits
     bunch = load_digits()
-    grey = np.asarray(bunch.images)  # (1797, 8, 8) of 0..16
-    images = torch.from_numpy(np.rint(grey * (255 / 16)).astype(np.uint8))[:, None]  # (1797, 1, 8, 8)
-    labels = torch.from_numpy(np.asarray(bunch.target, dtype=np.int64))
-    data = ImageData(images.contiguous(), labels, CLASSES)
-    if split == "all":
-        return data
+    images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8))  # (1797, 8, 8)
+    data = ImageData(images[:, None], torch.from_numpy(bunch.target.astype(np.int64)), CLASSES)
     is_test = torch.arange(len(data)) % 6 == 5
-    return data.take(is_test if split == "test" else ~is_test)
+    return data if split == "all" else data.take(is_test if split == "test" else ~is_test)

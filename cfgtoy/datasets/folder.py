@@ -19,12 +19,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 def load(path: str | Path, split: str = "train", *, size: int = 32, channels: int = 3) -> ImageData:
     """Read ``path/<class>/*.png`` (or jpg, webp, …), cropped to the central square and resized.
 
-    With subfolders ``path/train`` and ``path/test`` each split is read from its own. Without them every image
-    is ``"train"``. Classes and files are taken in sorted order, so the same folder gives the same arrays.
+    With subfolders ``path/train`` and ``path/test`` each split is read from its own; without them every image is
+    ``"train"``. Classes and files are taken in sorted order, so the same folder gives the same arrays.
 
     Args:
-        path: the folder.
-        split: ``"train"`` or ``"test"``.
+        path, split: the folder, and ``"train"`` or ``"test"``.
         size: side of the square images, in pixels.
         channels: 3 for colour, 1 for grey.
 
@@ -40,24 +39,20 @@ def load(path: str | Path, split: str = "train", *, size: int = 32, channels: in
     if channels not in (1, 3):
         raise ValueError(f"channels: got {channels}, takes 1 or 3")
     _checks.positive_int("size", size)
-    root = Path(path).expanduser()
+    root = named = Path(path).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder, takes a folder with a subfolder for each class")
     if (root / "train").is_dir():
-        if not (root / split).is_dir():
-            raise FileNotFoundError(f"{root}: has train/ but no {split}/")
-        class_root = root / "train"  # both splits number the classes as train does
-        root = root / split
+        named, root = root / "train", root / split  # both splits number the classes as train does
+        if not root.is_dir():
+            raise FileNotFoundError(f"{root.parent}: has train/ but no {split}/")
     elif split == "test":
         raise ValueError(f"split: got 'test', but {root} has no train/ and test/ subfolders")
-    else:
-        class_root = root
-    classes = tuple(sorted(p.name for p in class_root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    classes = tuple(sorted(p.name for p in named.iterdir() if p.is_dir() and not p.name.startswith(".")))
     files = [
         (file, label)
         for label, name in enumerate(classes)
-        if (root / name).is_dir()
-        for file in sorted((root / name).iterdir())
+        for file in sorted((root / name).glob("*"))
         if file.suffix.lower() in SUFFIXES
     ]
     if not files:
@@ -79,8 +74,8 @@ def _read(file: Path, size: int, channels: int) -> np.ndarray:
                 image = ImageOps.exif_transpose(handle).convert("RGB" if channels == 3 else "L")
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        square = image.crop((left, top, left + side, top + side))
-        pixels = np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+        square = (left, top, left + side, top + side)
+        pixels = np.asarray(image.crop(square).resize((size, size), Image.Resampling.LANCZOS))
     except Exception as error:  # Pillow raises many kinds for broken files
         raise ValueError(f"{file}: not a readable image ({error})") from error
     return pixels.reshape(size, size, channels)

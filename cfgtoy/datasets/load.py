@@ -30,9 +30,8 @@ def load_images(
         return digits.load(split)
     if dataset == "cifar10":
         return cifar10.load(split, root=root)
-    path = Path(dataset)
-    if not str(dataset) or not path.is_dir():
+    if not str(dataset) or not Path(dataset).is_dir():
         raise FileNotFoundError(
             f"dataset: got {str(dataset)!r}, takes 'digits', 'cifar10' or an image folder"
         )
-    return folder.load(path, split, size=size, channels=channels)
+    return folder.load(dataset, split, size=size, channels=channels)

@@ -1,13 +1,13 @@
 """A gallery of Gaussian mixtures whose every score is exact.
 
-Each is a function, so that its parameters can be played with, and :data:`GALLERY` names the ones that explorers and
-tests run through. The spreads are chosen so that a sample of p(x) has about unit scale, as diffusion models like it.
+:data:`GALLERY` names the ones that explorers and tests run through. A sample of p(x) has about unit scale, as diffusion
+models like it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -20,9 +20,16 @@ from ..prediction import Denoiser
 __all__ = ["GALLERY", "gaussian_pair", "overlapping", "ring", "three_gaussians", "tree"]
 
 
-def _on_circle(k: int, radius: float, start: float) -> Tensor:
+def _on_circle(k: int, radius: float, std: float, start: float, dtype: torch.dtype) -> GaussianMixture:
     angle = start + 2 * math.pi * torch.arange(k, dtype=torch.float64) / k
-    return radius * torch.stack([angle.cos(), angle.sin()], 1)
+    means = _checks.number("radius", radius) * torch.stack([angle.cos(), angle.sin()], 1)
+    return GaussianMixture(means.to(dtype), _checks.number("std", std) ** 2)
+
+
+def _ellipse(along: Sequence[float], spread: Sequence[float]) -> Tensor:
+    """The covariance with standard deviations ``spread`` along the unit vector ``along`` and across it, (2, 2)."""
+    axes = torch.tensor([[along[0], -along[1]], [along[1], along[0]]], dtype=torch.float64)
+    return axes * torch.tensor(spread, dtype=torch.float64) ** 2 @ axes.mT
 
 
 def three_gaussians(
@@ -31,8 +38,7 @@ def three_gaussians(
     """Three classes, one isotropic Gaussian each, on a triangle: the picture in which guidance was introduced.
 
     Args:
-        radius: distance of each mean from the origin.
-        std: standard deviation of each Gaussian.
+        radius, std: distance of each mean from the origin, and standard deviation of each Gaussian.
         dtype: of the mixture.
 
     Raises:
@@ -40,8 +46,7 @@ def three_gaussians(
 
     Source: Ho & Salimans 2022, fig. 2 (which gives no numbers; these are ours).
     """
-    radius, variance = _checks.number("radius", radius), _checks.number("std", std) ** 2
-    return GaussianMixture(_on_circle(3, radius, math.pi / 2).to(dtype), variance)
+    return _on_circle(3, radius, std, math.pi / 2, dtype)
 
 
 def ring(
@@ -52,9 +57,7 @@ def ring(
     Raises:
         ValueError: ``k`` is not a positive integer, or as in :func:`three_gaussians`.
     """
-    _checks.positive_int("k", k)
-    radius, variance = _checks.number("radius", radius), _checks.number("std", std) ** 2
-    return GaussianMixture(_on_circle(k, radius, 0.0).to(dtype), variance)
+    return _on_circle(_checks.positive_int("k", k), radius, std, 0.0, dtype)
 
 
 def overlapping(dtype: torch.dtype = torch.float32) -> GaussianMixture:
@@ -68,24 +71,16 @@ def overlapping(dtype: torch.dtype = torch.float32) -> GaussianMixture:
     # two axes, an angle
     spreads = [(0.35, 0.18, 0.5), (0.25, 0.25, 0.0), (0.40, 0.15, -0.7), (0.20, 0.30, 0.3)] * 2
     weights = [0.3, 0.3, 0.25, 0.15, 0.35, 0.3, 0.2, 0.15]
-    covs = []
-    for long, short, angle in spreads:
-        turn = torch.tensor(
-            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], dtype=torch.float64
-        )
-        covs.append(turn * torch.tensor([long, short], dtype=torch.float64) ** 2 @ turn.mT)
-    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
-    means = torch.tensor(centres, dtype=torch.float64)
-    return GaussianMixture(
-        means.to(dtype), torch.stack(covs).to(dtype), torch.tensor(weights, dtype=dtype), labels
-    )
+    covs = torch.stack([_ellipse((math.cos(a), math.sin(a)), axes) for *axes, a in spreads])
+    means, labels = torch.tensor(centres, dtype=dtype), torch.arange(8) // 4
+    return GaussianMixture(means, covs.to(dtype), torch.tensor(weights, dtype=dtype), labels)
 
 
 def tree(depth: int = 5, dtype: torch.dtype = torch.float32) -> GaussianMixture:
     """Two classes that grow out of one trunk: a fractal of thin Gaussians, 2^(depth+1) − 2 of them at two trees.
 
-    Every branch is one elongated Gaussian and splits into two shorter, thinner ones. The two trees start back to back
-    and their outer twigs reach past each other, so mass that matters lies in thin places.
+    Every branch splits into two shorter, thinner ones. The trees start back to back and their outer twigs reach past
+    each other, so mass that matters lies in thin places.
 
     Args:
         depth: how often a branch splits, at least 1.
@@ -98,27 +93,21 @@ def tree(depth: int = 5, dtype: torch.dtype = torch.float32) -> GaussianMixture:
     """
     _checks.positive_int("depth", depth)
     means, covs, weights, labels = [], [], [], []
-    for label, heading in ((0, 0.35 * math.pi), (1, 1.35 * math.pi)):
+    for label, heading in enumerate((0.35 * math.pi, 1.35 * math.pi)):
         tips = [(0.0, 0.0, heading, 0.95)]
         for level in range(depth):
             next_tips = []
             for x, y, angle, length in tips:
-                along = (math.cos(angle), math.sin(angle))
-                basis = torch.tensor([[along[0], -along[1]], [along[1], along[0]]], dtype=torch.float64)
-                spread = torch.tensor([length / math.sqrt(12), 0.05 * length + 0.01], dtype=torch.float64)
-                means.append([x + along[0] * length / 2, y + along[1] * length / 2])
-                covs.append(basis * spread**2 @ basis.mT)
+                dx, dy = math.cos(angle), math.sin(angle)
+                means.append([x + dx * length / 2, y + dy * length / 2])
+                covs.append(_ellipse((dx, dy), (length / math.sqrt(12), 0.05 * length + 0.01)))
                 weights.append(0.5**level)
                 labels.append(label)
-                end = (x + along[0] * length, y + along[1] * length)
+                end = (x + dx * length, y + dy * length)
                 next_tips += [(*end, angle + turn, 0.68 * length) for turn in (0.55, -0.4)]
             tips = next_tips
-    return GaussianMixture(
-        torch.tensor(means, dtype=dtype),
-        torch.stack(covs).to(dtype),
-        torch.tensor(weights, dtype=dtype),
-        torch.tensor(labels),
-    )
+    mean, weight = (torch.tensor(numbers, dtype=dtype) for numbers in (means, weights))
+    return GaussianMixture(mean, torch.stack(covs).to(dtype), weight, torch.tensor(labels))
 
 
 def gaussian_pair(
@@ -126,14 +115,13 @@ def gaussian_pair(
 ) -> Denoiser:
     """p(x | c) = N(0, var_cond I) and p(x) = N(0, var_uncond I): the pair on which guidance solves in closed form.
 
-    The two need no common mixture, so this is a denoiser and not a :class:`~cfgtoy.GaussianMixture`: any class asks the
-    first, NULL the second. Guided with γ = 1 + w its samples have, for variances 1 and 2, variance 2^{1−γ} under the
-    probability-flow ODE and (2 − 2^{2−2γ})/(2γ − 1) under the SDE, while the tilted density has 2/(γ + 1).
+    They are no common mixture, so this is a denoiser: any class asks the first, NULL the second. Guided with γ = 1+w
+    its samples have, for variances 1 and 2, variance 2^{1−γ} under the probability-flow ODE and (2 − 2^{2−2γ})/(2γ − 1)
+    under the SDE, while the tilted density has 2/(γ + 1).
 
     Args:
         var_cond, var_uncond: the two variances, positive.
-        dim: dimension of a sample.
-        dtype: of the computation.
+        dim, dtype: dimension of a sample, and type of the computation.
 
     Raises:
         ValueError: a variance that is not positive, or a dimension below 1.

@@ -15,9 +15,7 @@ class Published(NamedTuple):
     Attributes:
         dataset: ``"in64"`` or ``"in128"``: ImageNet at 64 or 128 pixels a side.
         setting: what varies: p_uncond (``"p0.1"``, ``"p0.2"``, ``"p0.5"``) or steps (``"T128"`` to ``"T1024"``).
-        w: guidance weight.
-        fid: Fréchet Inception Distance, lower is better.
-        inception_score: Inception Score, higher is better.
+        w, fid, inception_score: guidance weight, and figures of which lower and higher are better.
     """
 
     dataset: str
@@ -28,10 +26,7 @@ class Published(NamedTuple):
 
 
 def ho2022_tables() -> list[Published]:
-    """The guidance sweeps on ImageNet of Ho & Salimans 2022, tables 1 (64², over p_uncond) and 2 (128², over T).
-
-    Source: Ho & Salimans 2022 (arXiv 2207.12598), tables 1 and 2.
-    """
+    """Tables 1 (64², over p_uncond) and 2 (128², over T) of Ho & Salimans 2022 (arXiv 2207.12598)."""
     text = files(__package__).joinpath("ho2022_tables.csv").read_text(encoding="utf-8")
     return [
         Published(row["dataset"], row["setting"], float(row["w"]), float(row["fid"]), float(row["is"]))
