@@ -10,12 +10,7 @@ __all__ = ["Sized"]
 
 
 class Sized(nn.Module):
-    """A network that comes in named sizes.
-
-    Attributes:
-        presets: the arguments of each size.
-        args: the arguments that make another network like this one.
-    """
+    """A network that comes in named sizes: ``presets`` has the arguments of each, ``args`` those of this network."""
 
     presets: ClassVar[dict[str, dict[str, Any]]]
     args: dict[str, Any]

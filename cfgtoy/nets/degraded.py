@@ -6,7 +6,6 @@ import copy
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import _checks
@@ -19,10 +18,9 @@ __all__ = ["degraded"]
 def degraded(
     denoiser: NetDenoiser, how: Literal["identity", "blurred", "skip"], *, std: float = 2.0
 ) -> NetDenoiser:
-    """A copy of a U-Net denoiser with its attention or its middle block degraded.
+    """A copy of a trained ``UNet``'s denoiser with its attention or its middle block degraded.
 
     Args:
-        denoiser: a trained ``UNet``.
         how: ``"identity"``, every pixel attends to itself alone; ``"blurred"``, the queries are blurred over the image;
             ``"skip"``, the middle block is left out.
         std: of that blur, in pixels of the attention's resolution; 0 changes nothing.
@@ -70,10 +68,9 @@ class _Blurred(Attention):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, _size: tuple[int, int]) -> Tensor:
         if self.std > 0:
             down, across = (_smoothing(n, self.std).to(q) for n in _size)
-            b, heads, _, d = q.shape
-            image = q.reshape(b, heads, *_size, d)
-            q = torch.einsum("ij,kl,bhjld->bhikd", down, across, image).reshape(q.shape)
-        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+            image = q.unflatten(2, _size)  # (b, heads, h, w, d)
+            q = torch.einsum("ij,kl,bhjld->bhikd", down, across, image).flatten(2, 3)
+        return super().attend(q, k, v, _size)
 
 
 def _smoothing(n: int, std: float) -> Tensor:

@@ -17,16 +17,10 @@ from ._sized import Sized
 __all__ = ["Evaluator"]
 
 
-class _ConvNorm(nn.Sequential):
+def _conv_norm(c_in: int, c_out: int, *, pool: bool = False) -> nn.Sequential:
     """3×3 convolution, max pooling by two where asked, batch norm, GELU."""
-
-    def __init__(self, c_in: int, c_out: int, *, pool: bool = False) -> None:
-        super().__init__(
-            nn.Conv2d(c_in, c_out, 3, padding=1, bias=False),
-            nn.MaxPool2d(2) if pool else nn.Identity(),
-            nn.BatchNorm2d(c_out),
-            nn.GELU(),
-        )
+    conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
+    return nn.Sequential(conv, nn.MaxPool2d(2) if pool else nn.Identity(), nn.BatchNorm2d(c_out), nn.GELU())
 
 
 class _Residual(nn.Module):
@@ -42,8 +36,7 @@ class Evaluator(Sized):
     """Clean images x in [−1, 1], (b, c, h, w) -> logits (b, num_classes).
 
     Args:
-        in_channels: channels of an image.
-        num_classes: classes.
+        in_channels, num_classes: channels of an image, and classes.
         channels: width of the first convolution and then of each level; each level halves the resolution.
         residuals: convolutions in the residual branch of each level.
     """
@@ -54,28 +47,21 @@ class Evaluator(Sized):
     }
 
     def __init__(
-        self,
-        *,
-        in_channels: int = 3,
-        num_classes: int = 10,
-        channels: Sequence[int] = (64, 128, 256, 512),
+        self, *, in_channels: int = 3, num_classes: int = 10, channels: Sequence[int] = (64, 128, 256, 512),
         residuals: Sequence[int] = (2, 2, 1),
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         channels, residuals = tuple(channels), tuple(residuals)
         if len(channels) != len(residuals) + 1:
             raise ValueError(f"residuals: got {residuals} for channels {channels}, takes one number a level")
         self.args = {
-            "in_channels": in_channels,
-            "num_classes": num_classes,
-            "channels": channels,
-            "residuals": residuals,
-        }
-        self.stem = _ConvNorm(in_channels, channels[0])
+            "in_channels": in_channels, "num_classes": num_classes, "channels": channels, "residuals": residuals,
+        }  # fmt: skip
+        self.stem = _conv_norm(in_channels, channels[0])
         self.levels = nn.Sequential()
         for c_in, c_out, count in zip(channels, channels[1:], residuals, strict=False):
-            self.levels.append(_ConvNorm(c_in, c_out, pool=True))
-            self.levels.append(_Residual(*(_ConvNorm(c_out, c_out) for _ in range(count))))
+            self.levels.append(_conv_norm(c_in, c_out, pool=True))
+            self.levels.append(_Residual(*(_conv_norm(c_out, c_out) for _ in range(count))))
         self.classifier = nn.Linear(channels[-1], num_classes, bias=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -10,29 +9,25 @@ import torch
 from torch import nn
 
 from .._files import Artifact, load
+from .evaluator import Evaluator
+from .unet import NoisyClassifier, UNet
 
 __all__ = ["Role", "load_net"]
 
 Role = Literal["denoiser", "student", "noisy_classifier", "evaluator"]
-# class -> module of cfgtoy.nets
-_NETS = {"UNet": "unet", "NoisyClassifier": "unet", "Evaluator": "evaluator"}
+_NETS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (UNet, NoisyClassifier, Evaluator)}
 
 
 def load_net(
-    name: str | Path,
-    role: Role | tuple[Role, ...],
-    device: torch.device | str = "cpu",
+    name: str | Path, role: Role | tuple[Role, ...], device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> tuple[nn.Module, Artifact]:
-    """Rebuild the network of a weight file, in evaluation mode and without gradients for its parameters.
+) -> tuple[nn.Module, Artifact]:  # fmt: skip
+    """The network of a weight file, in evaluation mode and without gradients, and what else was in the file.
 
     Args:
         name: as :func:`cfgtoy.artifacts.load`.
         role: what the file must say it is, or one of several.
         device, dtype: of the parameters, whatever type the file holds.
-
-    Returns:
-        The network, and what else was in the file.
 
     Raises:
         ValueError: when the file is damaged, has another role, or its tensors do not fit the network it names.
@@ -47,10 +42,8 @@ def load_net(
     spec = meta.get("net", {})
     if spec.get("class") not in _NETS:
         raise ValueError(f"{where}: names the network {spec.get('class')!r}, takes one of {', '.join(_NETS)}")
-    module = import_module(f".{_NETS[spec['class']]}", __package__)
-    kind = getattr(module, spec["class"])
     try:
-        net = kind(**spec.get("args", {}))
+        net = _NETS[spec["class"]](**spec.get("args", {}))
         net.load_state_dict(artifact.tensors)
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"{where}: its tensors do not fit the network it names ({error})") from error

@@ -11,12 +11,6 @@ from torch import Tensor, nn
 __all__ = ["MLP", "MLPClassifier"]
 
 
-def _log_snr_features(logsnr: Tensor, frequencies: Tensor) -> Tensor:
-    """Sines and cosines of λ, and λ itself squashed: (b,) -> (b, 2f + 1)."""
-    phase = logsnr[:, None] * frequencies  # (b, f)
-    return torch.cat([phase.sin(), phase.cos(), (logsnr[:, None] / 8).tanh()], 1)
-
-
 class _Block(nn.Module):
     """A residual layer whose hidden units are scaled and shifted by the condition (FiLM)."""
 
@@ -42,7 +36,9 @@ class _Trunk(nn.Module):
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
 
     def forward(self, z: Tensor, logsnr: Tensor, extra: Tensor | None) -> Tensor:
-        condition = self.level(_log_snr_features(logsnr, self.frequencies))
+        lam = logsnr[:, None]  # (b, 1); sines and cosines of λ, and λ itself squashed: (b, 2f + 1)
+        phase = lam * self.frequencies  # (b, f)
+        condition = self.level(torch.cat([phase.sin(), phase.cos(), (lam / 8).tanh()], 1))
         condition = F.silu(condition if extra is None else condition + extra)
         h = self.enter(z)
         for block in self.blocks:
@@ -57,11 +53,8 @@ class MLP(nn.Module):
     caller's choice; see :class:`cfgtoy.NetDenoiser`.
 
     Args:
-        dim: dimension of a point.
-        num_classes: number of classes without ∅.
-        width: hidden units.
-        depth: residual layers.
-        frequencies: sines of λ.
+        dim, num_classes: dimension of a point, and number of classes without ∅.
+        width, depth, frequencies: hidden units, residual layers, and sines of λ.
 
     Attributes:
         args: the arguments that make another network like this one.
@@ -88,10 +81,7 @@ class MLP(nn.Module):
 class MLPClassifier(nn.Module):
     """A classifier of noisy points: (z (b, dim), logsnr (b,)) -> log p(c | z_λ), (b, C).
 
-    Args:
-        dim: dimension of a point.
-        num_classes: C.
-        width, depth, frequencies: as in :class:`MLP`.
+    The arguments are those of :class:`MLP`, with C = ``num_classes``.
     """
 
     def __init__(

@@ -1,21 +1,16 @@
 """A U-Net for images in the DDPM/ADM line, and half of it as a classifier of noisy images.
 
 The skeleton is that of Ho et al. 2020 (arXiv 2006.11239) with the scale-shift conditioning and the attention heads of
-Dhariwal & Nichol 2021 (arXiv 2105.05233). Three choices make it cheap on tensor cores:
-
-* the norm is a root mean square over the channels of one pixel, without a gain. With images laid out as NHWC that is
-  one pass over memory, fused with what stands around it, where a group norm takes two;
-* a skip is added through a 1×1 convolution instead of concatenated, so no convolution reads doubled channels;
-* most of the arithmetic lies in 3×3 convolutions at half and a quarter of the resolution.
-
-Nothing here knows of diffusion: a network maps (z, λ, y) to a tensor of the shape of z.
+Dhariwal & Nichol 2021 (arXiv 2105.05233). Cheap on tensor cores: the norm is a root mean square over the channels of a
+pixel, in NHWC one pass over memory that fuses with what stands around it, where a group norm takes two; a skip is added
+through a 1×1 convolution, so that none reads doubled channels; most arithmetic lies at lower resolutions.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -57,10 +52,7 @@ def double(x: Tensor) -> Tensor:
 
 
 class Conditioning(nn.Module):
-    """The log-SNR, the class where there is one, and w where a student takes it, as one vector (b, width).
-
-    Class −1 is ∅; it has a row of its own in the embedding, the last.
-    """
+    """The log-SNR, the class where there is one (∅ is the last row), and w where a student takes it, (b, width)."""
 
     frequencies: Tensor
 
@@ -68,9 +60,8 @@ class Conditioning(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         # periods from about 1.5 to 250 in λ: finer than any grid, wider than [−20, 20]
-        self.register_buffer(
-            "frequencies", torch.logspace(math.log10(0.025), math.log10(4.0), 64), persistent=False
-        )
+        frequencies = torch.logspace(math.log10(0.025), math.log10(4.0), 64)
+        self.register_buffer("frequencies", frequencies, persistent=False)
         self.mlp = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         if num_classes is not None:
             self.classes = nn.Embedding(num_classes + 1, width)
@@ -120,10 +111,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over the pixels, with a residual around it.
-
-    Queries and keys have length √d, so that the logits stay within ±√d.
-    """
+    """Self-attention over the pixels, with a residual around it; queries and keys of length √d keep logits in ±√d."""
 
     def __init__(self, channels: int, head: int) -> None:
         super().__init__()
@@ -154,16 +142,9 @@ class Encoder(nn.Module):
     """The way down: at each level a number of blocks, then average pooling by two; the middle at the end."""
 
     def __init__(
-        self,
-        in_channels: int,
-        image_size: int,
-        channels: Sequence[int],
-        blocks: Sequence[int],
-        attention: Sequence[int],
-        cond: int,
-        head: int,
-        dropout: float,
-    ) -> None:
+        self, in_channels: int, image_size: int, channels: Sequence[int], blocks: Sequence[int],
+        attention: Sequence[int], cond: int, head: int, dropout: float,
+    ) -> None:  # fmt: skip
         super().__init__()
         if len(channels) != len(blocks) or image_size % 2 ** (len(channels) - 1):
             raise ValueError(
@@ -195,117 +176,71 @@ class Encoder(nn.Module):
         return self.middle(h, c), skips
 
 
-_DIGITS: dict[str, Any] = {
-    "in_channels": 1, "image_size": 8, "channels": (32, 64), "blocks": (1, 1), "attention": (4,), "head": 32
+_CIFAR: dict[str, Any] = {
+    "channels": (128, 256, 256), "blocks": (1, 2, 3), "attention": (16,), "cond": 256, "head": 64
 }  # fmt: skip
-
-
-class Size(TypedDict, total=False):
-    """The arguments of :class:`UNet` and :class:`NoisyClassifier`."""
-
-    in_channels: int
-    image_size: int
-    num_classes: int
-    channels: Sequence[int]
-    blocks: Sequence[int]
-    attention: Sequence[int]
-    cond: int
-    head: int
-    dropout: float
-    strength: bool
+_DIGITS: dict[str, Any] = {
+    "in_channels": 1, "image_size": 8, "channels": (32, 64), "blocks": (1, 1), "attention": (4,), "cond": 128, "head": 32
+}  # fmt: skip
 
 
 class _Down(Sized):
     """What both networks begin with: the conditioning, on classes too where ``labels``, and the way down."""
 
-    def __init__(
-        self,
-        labels: bool,
-        *,
-        channels: Sequence[int],
-        blocks: Sequence[int],
-        attention: Sequence[int],
-        cond: int,
-        head: int,
-        in_channels: int = 3,
-        image_size: int = 32,
-        num_classes: int = 10,
-        dropout: float = 0.0,
-        strength: bool = False,
-    ) -> None:
+    def __init__(self, labels: bool, **size: Any) -> None:
         super().__init__()
-        channels, blocks, attention = tuple(channels), tuple(blocks), tuple(attention)
-        self.args = {
-            "in_channels": in_channels, "image_size": image_size, "num_classes": num_classes,
-            "channels": channels, "blocks": blocks, "attention": attention,
-            "cond": cond, "head": head, "dropout": dropout,
-        }  # fmt: skip
-        if strength:
-            self.args["strength"] = True
-        self.conditioning = Conditioning(cond, num_classes if labels else None, strength)
-        self.encoder = Encoder(in_channels, image_size, channels, blocks, attention, cond, head, dropout)
+        size = {
+            "in_channels": 3,
+            "image_size": 32,
+            "num_classes": 10,
+            **self.presets["cifar"],
+            "dropout": 0.0,
+        } | size
+        strength = size.pop("strength", False)
+        size |= {name: tuple(size[name]) for name in ("channels", "blocks", "attention")}
+        self.args = size | ({"strength": True} if strength else {})
+        self.conditioning = Conditioning(size["cond"], size["num_classes"] if labels else None, strength)
+        self.encoder = Encoder(**{name: value for name, value in size.items() if name != "num_classes"})
 
 
 class UNet(_Down):
     """The U-Net: (z, λ, y) -> a tensor of the shape of z. What is not given is that of the size ``cifar``.
 
     Args:
-        in_channels: channels of an image.
-        image_size: its height and width.
+        in_channels, image_size: channels of an image, and its height and width.
         num_classes: classes; ∅ comes on top.
         channels: width of each level, from full resolution down; each level halves the resolution.
         blocks: residual blocks on the way down at each level; as many on the way up.
         attention: resolutions at which a level ends in self-attention. With any, the middle has it too.
-        cond: width of the conditioning vector.
-        head: width of an attention head.
+        cond, head: width of the conditioning vector, and of an attention head.
         dropout: before the second convolution of a block, in training.
-        strength: whether it takes a guidance weight as one more input, as a student does that has learned the guided
-            answer.
+        strength: whether it takes a guidance weight as one more input, as a student does.
 
     Raises:
         ValueError: levels that do not fit the image size or each other, heads that do not divide the channels.
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "digits": _DIGITS | {"cond": 128},
-        "cifar": {
-            "channels": (128, 256, 256),
-            "blocks": (1, 2, 3),
-            "attention": (16,),
-            "cond": 256,
-            "head": 64,
-        },
-        # small enough for a web page
-        "student": {
-            "channels": (64, 128, 128),
-            "blocks": (1, 2, 3),
-            "attention": (16,),
-            "cond": 160,
-            "head": 64,
-        },
-        "wide": {
-            "channels": (256, 512, 512),
-            "blocks": (1, 2, 2),
-            "attention": (16,),
-            "cond": 512,
-            "head": 128,
-        },
+        "digits": _DIGITS,
+        "cifar": _CIFAR,
+        "student": _CIFAR | {"channels": (64, 128, 128), "cond": 160},  # small enough for a web page
+        "wide": _CIFAR | {"channels": (256, 512, 512), "blocks": (1, 2, 2), "cond": 512, "head": 128},
     }
 
-    def __init__(self, **size: Unpack[Size]) -> None:
-        super().__init__(True, **{**self.presets["cifar"], **size})
-        channels, blocks, attention = self.args["channels"], self.args["blocks"], self.args["attention"]
-        cond, head, dropout = self.args["cond"], self.args["head"], self.args["dropout"]
+    def __init__(self, **size: Any) -> None:
+        super().__init__(True, **size)
+        channels, blocks, attention, cond, head, dropout = (
+            self.args[name] for name in ("channels", "blocks", "attention", "cond", "head", "dropout")
+        )
         self.merges, self.ups, self.levels = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         c, resolution = channels[-1], self.args["image_size"] >> (len(channels) - 1)
         for width, count in reversed(list(zip(channels, blocks, strict=True))):
             self.ups.append(conv(c, width, 1) if c != width else nn.Identity())
             c = width
             self.merges.append(nn.ModuleList(conv(c, c, 1) for _ in range(count)))
+            attends = [resolution in attention and i == 0 for i in range(count)]
             self.levels.append(
-                nn.ModuleList(
-                    Block(c, c, cond, dropout, resolution in attention and i == 0, head) for i in range(count)
-                )
+                nn.ModuleList(Block(c, c, cond, dropout, with_it, head) for with_it in attends)
             )
             resolution *= 2
         self.last = conv(c, self.args["in_channels"], bias=True, zero=True)
@@ -316,9 +251,7 @@ class UNet(_Down):
         c = self.conditioning(logsnr, y, w)
         h, skips = self.encoder(z, c)
         for i, (up, merges, level) in enumerate(zip(self.ups, self.merges, self.levels, strict=True)):
-            h = up(h)
-            if i > 0:
-                h = double(h)
+            h = double(up(h)) if i > 0 else up(h)
             for merge, block in zip(merges, level, strict=True):  # type: ignore[call-overload]
                 h = block(h + merge(skips.pop()), c)
         return self.last(F.silu(rms_norm(h))).float()
@@ -327,27 +260,16 @@ class UNet(_Down):
 class NoisyClassifier(_Down):
     """The way down of the U-Net and average pooling: (z, λ) -> logits of p(c | z_λ).
 
-    Args: as those of :class:`UNet`.
-
-    Raises:
-        ValueError: as :class:`UNet`.
-
-    Source: Dhariwal & Nichol 2021, §4.
+    Arguments and errors as those of :class:`UNet`. Source: Dhariwal & Nichol 2021, §4.
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "digits": _DIGITS | {"cond": 64},
-        "cifar": {
-            "channels": (64, 128, 256),
-            "blocks": (2, 2, 1),
-            "attention": (16,),
-            "cond": 128,
-            "head": 64,
-        },
+        "cifar": _CIFAR | {"channels": (64, 128, 256), "blocks": (2, 2, 1), "cond": 128},
     }
 
-    def __init__(self, **size: Unpack[Size]) -> None:
-        super().__init__(False, **{**self.presets["cifar"], **size})
+    def __init__(self, **size: Any) -> None:
+        super().__init__(False, **size)
         self.head = nn.Linear(self.args["channels"][-1], self.args["num_classes"])
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
