@@ -14,11 +14,7 @@ __all__ = ["Ranks", "pick_device"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device called ``name``; ``auto`` is a GPU where there is one.
-
-    Raises:
-        ValueError: when there is no such device here.
-    """
+    """The device called ``name``; ``auto`` is a GPU where there is one. ``ValueError`` where it is not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -33,24 +29,14 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 class Ranks:
-    """This process among those of torchrun: each has a GPU of its own where there are GPUs.
+    """This process, ``rank`` of ``world``, among those of torchrun: each has a GPU of its own where there are GPUs.
 
-    Args:
-        device: ``cpu``, ``cuda`` or ``auto``.
-        timeout: seconds that one process waits for the others before it gives up.
-
-    Attributes:
-        world, rank: the number of processes, and that of this one.
-        device: where this one works.
-
-    Raises:
-        ValueError: as :func:`pick_device`.
+    One waits ``timeout`` seconds for the others before it gives up. Errors as :func:`pick_device`.
     """
 
     def __init__(self, device: str, timeout: float = 600.0) -> None:
         self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-        if device == "auto" and torch.cuda.is_available():
-            device = "cuda"
+        device = pick_device(device).type if device == "auto" else device
         if device.startswith("cuda"):
             device = f"cuda:{os.environ.get('LOCAL_RANK') or device.partition(':')[2] or 0}"
         self.device = pick_device(device)
@@ -60,10 +46,10 @@ class Ranks:
             store, *_ = next(rendezvous("env://", self.rank, self.world, timeout=patience))
             # torchrun may hand a restarted group the store of the one that died, stale addresses included
             store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
             dist.init_process_group(
-                "nccl" if self.device.type == "cuda" else "gloo",
-                store=store, rank=self.rank, world_size=self.world, timeout=patience,
-            )  # fmt: skip
+                backend, store=store, rank=self.rank, world_size=self.world, timeout=patience
+            )
 
     @property
     def first(self) -> bool:
@@ -88,9 +74,9 @@ class Ranks:
         sizes = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
         dist.all_gather(sizes, torch.tensor([len(part)], device=self.device))
         counts = [int(size) for size in sizes]
-        padded = torch.cat([part, part.new_zeros(max(counts) - len(part), *part.shape[1:])])
+        padded = torch.cat([part, part.new_zeros(max(counts) - len(part), *part.shape[1:])]).contiguous()
         parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded.contiguous())
+        dist.all_gather(parts, padded)
         return [one[:count] for one, count in zip(parts, counts, strict=True)]
 
     def barrier(self) -> None:

@@ -12,11 +12,7 @@ __all__ = ["ExactClassifier", "Record", "fit"]
 
 
 class ExactClassifier:
-    """The Bayes classifier of a diffused mixture, with its gradient in closed form.
-
-    Args:
-        mixture: the truth.
-    """
+    """The Bayes classifier of a diffused mixture, with its gradient in closed form."""
 
     def __init__(self, mixture: GaussianMixture) -> None:
         self.mixture = mixture

@@ -7,20 +7,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .. import _checks
+
 __all__ = ["ImageData", "to_float", "to_uint8"]
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A labelled set of images of one size.
+    """Labelled images of one size; a ``ValueError`` where types, shapes or labels do not agree.
 
     Attributes:
         images: uint8, (n, c, h, w), values 0..255.
         labels: int64, (n,), values 0..C-1.
         classes: the C class names.
-
-    Raises:
-        ValueError: when types, shapes or labels do not agree.
     """
 
     images: Tensor
@@ -34,9 +33,8 @@ class ImageData:
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             got = f"{self.labels.dtype} {tuple(self.labels.shape)}"
             raise ValueError(f"labels: got {got}, takes int64 ({len(self.images)},)")
-        lowest, highest = (int(k) for k in self.labels.aminmax()) if len(self.labels) else (0, 0)
-        if lowest < 0 or highest >= max(len(self.classes), 1):
-            raise ValueError(f"labels: got values {lowest}..{highest}, takes 0..{len(self.classes) - 1}")
+        if len(self.labels):
+            _checks.labels("labels", self.labels, len(self.classes), null=None)
 
     def __len__(self) -> int:
         return len(self.images)

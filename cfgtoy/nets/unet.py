@@ -177,10 +177,12 @@ class Encoder(nn.Module):
 
 
 _CIFAR: dict[str, Any] = {
-    "channels": (128, 256, 256), "blocks": (1, 2, 3), "attention": (16,), "cond": 256, "head": 64
+    "in_channels": 3, "image_size": 32, "num_classes": 10, "channels": (128, 256, 256), "blocks": (1, 2, 3),
+    "attention": (16,), "cond": 256, "head": 64, "dropout": 0.0,
 }  # fmt: skip
 _DIGITS: dict[str, Any] = {
-    "in_channels": 1, "image_size": 8, "channels": (32, 64), "blocks": (1, 1), "attention": (4,), "cond": 128, "head": 32
+    "in_channels": 1, "image_size": 8, "channels": (32, 64), "blocks": (1, 1), "attention": (4,), "cond": 128,
+    "head": 32,
 }  # fmt: skip
 
 
@@ -189,13 +191,7 @@ class _Down(Sized):
 
     def __init__(self, labels: bool, **size: Any) -> None:
         super().__init__()
-        size = {
-            "in_channels": 3,
-            "image_size": 32,
-            "num_classes": 10,
-            **self.presets["cifar"],
-            "dropout": 0.0,
-        } | size
+        size = self.presets["cifar"] | size
         strength = size.pop("strength", False)
         size |= {name: tuple(size[name]) for name in ("channels", "blocks", "attention")}
         self.args = size | ({"strength": True} if strength else {})

@@ -12,18 +12,10 @@ __all__ = ["augment"]
 def augment(
     x: Tensor, *, shift: int = 4, cutout: int = 0, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Move each image by up to ``shift`` pixels (mirrored at the border) and blank a square of side ``cutout``.
+    """Move each image of x (b, c, h, w) by up to ``shift`` pixels, mirrored at the border, and blank a square.
 
-    Args:
-        x: images, (b, c, h, w).
-        shift: largest move, in pixels, in either direction.
-        cutout: side of the blanked square, 0 for none.
-        generator: source of randomness, on the device of x.
-
-    Raises:
-        ValueError: a move as wide as the images.
-
-    Source: DeVries & Taylor 2017 (arXiv 1708.04552) for the cutout.
+    The square has side ``cutout``, 0 for none; the generator is on the device of x. A move as wide as the images is a
+    ``ValueError``. Source: DeVries & Taylor 2017 (arXiv 1708.04552) for the cutout.
     """
     b, _, h, w = x.shape
     if not 0 <= shift < min(h, w):
@@ -32,17 +24,18 @@ def augment(
     def draw(high: int) -> Tensor:
         return torch.randint(high, (b, 1), generator=generator, device=x.device)
 
-    rows = torch.arange(h, device=x.device) + draw(2 * shift + 1)  # (b, h), into the padded image
-    columns = torch.arange(w, device=x.device) + draw(2 * shift + 1)  # (b, w)
-    if cutout:
-        top, left = draw(h), draw(w)
+    row, column = torch.arange(h, device=x.device), torch.arange(w, device=x.device)
+    rows, columns = (
+        row + draw(2 * shift + 1),
+        column + draw(2 * shift + 1),
+    )  # (b, h), (b, w), into the padded image
     padded = F.pad(x, (shift,) * 4, mode="reflect").permute(0, 2, 3, 1)  # (b, h + 2 shift, w + 2 shift, c)
     sample = torch.arange(b, device=x.device)[:, None, None]
     x = padded[sample, rows[:, :, None], columns[:, None, :]]  # (b, h, w, c)
     x = x.permute(0, 3, 1, 2)  # (b, c, h, w), NHWC in memory
     if cutout:
-        row, column = torch.arange(h, device=x.device), torch.arange(w, device=x.device)
-        inside_rows = ((row - top).abs() * 2 < cutout)[:, :, None]
-        inside = inside_rows & ((column - left).abs() * 2 < cutout)[:, None, :]  # (b, h, w)
-        x = x.masked_fill(inside[:, None], 0.0)
+        high, wide = (
+            (at - draw(n)).abs() * 2 < cutout for at, n in ((row, h), (column, w))
+        )  # (b, h), (b, w)
+        x = x.masked_fill((high[:, :, None] & wide[:, None, :])[:, None], 0.0)
     return x

@@ -1,9 +1,8 @@
 """Checkpoints that are whole or not there: tensors in safetensors, the rest as JSON in the same file.
 
-A checkpoint is written under another name, synced to the disk and renamed; its SHA-256 lies beside it, written first,
-above those of what it may replace. So a file that is there was complete when it was named, one that was cut or altered
-since is noticed and passed over for the one before it, and one that could not be replaced is as good as it was.
-Nothing is pickled.
+A checkpoint is written under another name, synced and renamed; its SHA-256 lies beside it, written first, above those
+of what it may replace. So one that was cut or altered is noticed and passed over for the one before it, and one that
+could not be replaced is as good as it was. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -35,17 +34,12 @@ class Checkpoint:
 
 
 def write(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-    """Write the checkpoint of ``step`` into ``folder``.
-
-    Raises:
-        OSError: the folder cannot be written or the disk is full; every earlier checkpoint is as it was, one of the
-            same step included.
-    """
+    """Write the checkpoint of ``step`` into ``folder``; where an ``OSError`` comes, every earlier one is as it was."""
     content = to_bytes(tensors, {**state, "step": step}, _KEY)
     path = folder / f"step-{step:09d}.safetensors"
     digest = f"{hashlib.sha256(content).hexdigest()}  {path.name}"
     digests = dict.fromkeys([digest, *(_digests(path) if path.exists() else [])])
-    write_atomically(path.with_suffix(".sha256"), "".join(f"{line}\n" for line in digests).encode())
+    write_atomically(path.with_suffix(".sha256"), "\n".join([*digests, ""]).encode())
     write_atomically(path, content)
     return path
 
@@ -58,12 +52,7 @@ def _digests(path: Path) -> list[str]:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read one checkpoint.
-
-    Raises:
-        ValueError: it was truncated or altered, or is no checkpoint.
-        FileNotFoundError: it is not there.
-    """
+    """Read one checkpoint; a ``ValueError`` says that it was truncated or altered, or is none."""
     content = path.read_bytes()
     expected = [line.split()[0] for line in _digests(path) if line.strip()]
     if not expected:
@@ -72,10 +61,10 @@ def read(path: Path) -> Checkpoint:
         raise ValueError(f"{path}: truncated or altered ({len(content)} bytes, SHA-256 differs)")
     try:
         tensors, state = from_bytes(content, _KEY)
+        if "step" not in state:
+            raise ValueError("no state in it")
     except ValueError as error:
         raise ValueError(f"{path}: not a checkpoint ({error})") from error
-    if "step" not in state:
-        raise ValueError(f"{path}: not a checkpoint (no state in it)")
     return Checkpoint(tensors, state, path)
 
 

@@ -31,18 +31,9 @@ _CLEAN: dict[str, Any] = {
 }  # fmt: skip
 _CIFAR10 = Denoiser(**_CIFAR, **_CIFAR_LAW, dropout=0.05)
 _CIFAR10_STUDENT = Student(
-    **_CIFAR,
-    **_CIFAR_LAW,
-    images=2_000_000,
-    images_halving=2_500_000,
-    halve_from=128,
-    batch=1024,
-    lr=1e-3,
-    lr_adam=5e-4,
-    warmup=100_000,
-    ema_halflife=150_000,
-    out=Path("runs/cifar10-student-full"),
-)
+    **_CIFAR, **_CIFAR_LAW, out=Path("runs/cifar10-student-full"), images=2_000_000, images_halving=2_500_000,
+    halve_from=128, batch=1024, lr=1e-3, lr_adam=5e-4, warmup=100_000, ema_halflife=150_000,
+)  # fmt: skip
 _EVALUATOR = Evaluator(
     **(_CIFAR | _CLEAN), out=Path("runs/cifar10-evaluator"), images=5_000_000, cutout=8, ema_halflife=100_000
 )
@@ -88,11 +79,7 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 def preset(name: str) -> TrainConfig:
-    """The options of a named run.
-
-    Raises:
-        ValueError: an unknown name.
-    """
+    """The options of a named run; a ``ValueError`` for an unknown name."""
     if name not in PRESETS:
         raise ValueError(f"name: got {name!r}, takes one of {', '.join(PRESETS)}")
     return PRESETS[name]

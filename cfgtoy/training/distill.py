@@ -1,22 +1,21 @@
 r"""Distillation of guidance: a student that takes w as an input, and then needs fewer steps.
 
-A run has several parts, each a training like any other. In the first the student learns to answer at once what the
-guided teacher answers from two evaluations, for every w up to ``w_max``. In each later part its teacher is the student
-of the part before, and one step of the new student is to land where two of the teacher's do, or more of them.
+In its first part the student learns to answer at once what the guided teacher answers from two evaluations, for every
+w up to ``w_max``. In each later part its teacher is the student before, of which one new step replaces two or more.
 
-Source: Meng et al. 2023, "On distillation of guided diffusion models" (arXiv 2210.03142), §3, for the parts; Salimans &
-Ho 2022, "Progressive distillation" (arXiv 2202.00512), Algorithm 2, for the halving.
+Source: Meng et al. 2023 (arXiv 2210.03142), §3, for the parts; Salimans & Ho 2022 (arXiv 2202.00512), Algorithm 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from .. import _checks, artifacts, images, samplers
@@ -31,7 +30,7 @@ from ..prediction import Kind, NetDenoiser, Prediction
 from ..process import diffuse
 from ..samplers.moves import moves
 from .objective import drop_labels
-from .options import TrainConfig
+from .options import Amount, Count, Share, TrainConfig, Whole
 from .tasks import Noised
 
 if TYPE_CHECKING:
@@ -48,24 +47,22 @@ def landing(teacher: AnyDenoiser, z: Tensor, levels: Sequence[Tensor], y: Tensor
     x̂ = (z'' − keep·z) / fill.
 
     Args:
-        teacher: any denoiser.
-        z: noisy samples, (b, \*d).
+        teacher, z, y: any denoiser, noisy samples, (b, \*d), and their classes, (b,), or None.
         levels: two or more rising log-SNRs of the samples, (b,) each.
-        y: classes, (b,), or None.
 
     Source: Salimans & Ho 2022, Algorithm 2, with two steps.
     """
+
+    def ddim(here: Tensor, there: Tensor) -> tuple[Tensor, ...]:
+        """keep, fill and spread = 0 of a step without noise, (b, 1, …)."""
+        return tuple(per_sample(c, z) for c in moves(here, there, torch.zeros_like(here)))
+
     start = z
     for level, ahead in pairwise(levels):
-        keep, fill, _ = _ddim(level, ahead, z)
+        keep, fill, _ = ddim(level, ahead)
         z = keep * z + fill * teacher(z, level, y).x
-    keep, fill, _ = _ddim(levels[0], levels[-1], z)
+    keep, fill, _ = ddim(levels[0], levels[-1])
     return (z - keep * start) / fill
-
-
-def _ddim(here: Tensor, there: Tensor, like: Tensor) -> tuple[Tensor, ...]:
-    """keep, fill and spread = 0 of a step without noise, (b, 1, …)."""
-    return tuple(per_sample(c, like) for c in moves(here, there, torch.zeros_like(here)))
 
 
 @dataclass(frozen=True)
@@ -79,41 +76,35 @@ class Student(Noised):
     network = UNet
     role = "student"
     fixed: ClassVar[tuple[str, ...]] = (*Noised.fixed, "kind", "w_max", "steps", "halve_from", "stride")
+    inputs: ClassVar[dict[str, bool]] = {"strength": True}
 
     model: Literal["student"] = "student"
     kind: Kind = "v"
     """What the student predicts, and whose squared error is the loss."""
     teacher: str = "cifar10"
     """Weights of the teacher, by name or path: a denoiser, or, to halve its steps, a student."""
-    w_max: float = 4.0
+    w_max: Amount = 4.0
     """The student learns the weights from 0 to this one."""
-    steps: int = 4
+    steps: Whole = 4
     """Levels of the student's grid; 0 for a student of any grid, which saves the second evaluation and no step."""
-    halve_from: int = 32
+    halve_from: Whole = 32
     """Levels of the first teacher: ``steps`` times a power of ``stride``; 0 for one halving of ``teacher``'s steps."""
-    stride: int = 2
+    stride: Annotated[int, partial(_checks.positive_int, least=2)] = 2
     """Steps of the part before that one step replaces; with 2 they are halved."""
-    images_halving: int = 4_000_000
+    images_halving: Count = 4_000_000
     """Length of each halving, in images."""
-    p_uncond: float = 0.1
+    p_uncond: Share = 0.1
     """Probability of dropping a label; without one the student answers as the teacher does, whatever w."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checks.unit_interval("p_uncond", self.p_uncond)
-        _checks.number("w_max", self.w_max, lo=0.0)
-        _checks.positive_int("steps", self.steps, least=0)
-        _checks.positive_int("halve_from", self.halve_from, least=0)
-        _checks.positive_int("stride", self.stride, least=2)
-        _checks.positive_int("images_halving", self.images_halving)
         levels = self.steps * self.stride
         while 0 < levels < self.halve_from:
             levels *= self.stride
         if levels and self.halve_from not in (0, levels):
-            raise ValueError(
-                f"halve_from: got {self.halve_from} for steps={self.steps}, takes 0, or steps times "
-                f"{', '.join(str(self.stride**k) for k in (1, 2, 3))}, …"
-            )
+            times = ", ".join(str(self.stride**k) for k in (1, 2, 3))
+            got = f"{self.halve_from} for steps={self.steps}"
+            raise ValueError(f"halve_from: got {got}, takes 0, or steps times {times}, …")
 
     def parts(self) -> Sequence[TrainConfig]:
         if not (self.steps and self.halve_from):
@@ -124,15 +115,9 @@ class Student(Noised):
             steps //= self.stride
             before = parts[-1].out / "weights.safetensors"
             out = self.out if steps == self.steps else self.out / f"steps-{steps}"
-            parts.append(
-                replace(
-                    self, steps=steps, halve_from=0, teacher=str(before), init=before, out=out,
-                    images=self.images_halving,
-                )
-            )  # fmt: skip
-        return tuple(parts)
-
-    # -- what is learned --
+            halved = replace(self, steps=steps, halve_from=0, out=out, images=self.images_halving)
+            parts.append(replace(halved, teacher=str(before), init=before))
+        return parts
 
     @cached_property
     def _teachers(self) -> dict[torch.device, artifacts.ImageDenoiser]:
@@ -157,9 +142,6 @@ class Student(Noised):
                 net.load_state_dict(mine | theirs)
         return net
 
-    def _options(self) -> dict[str, Any]:
-        return super()._options() | {"strength": True}
-
     def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         b, teacher = len(x), self.taught_by(x.device)
         w = self.w_max * torch.rand(b, generator=generator, device=x.device)  # (b,)
@@ -167,7 +149,7 @@ class Student(Noised):
         with torch.no_grad():
             if isinstance(teacher, artifacts.StudentDenoiser):
                 fine = student_grid(self.stride * self.steps, self._law.lo).to(x)  # (stride · steps,)
-                ends = torch.cat([fine, fine.new_full((1,), torch.inf)])
+                ends = F.pad(fine, (0, 1), value=torch.inf)
                 i = self.stride * torch.randint(self.steps, (b,), generator=generator, device=x.device)
                 lam = ends[i]
                 z = diffuse(x, lam, generator=generator)
@@ -190,7 +172,6 @@ class Student(Noised):
         w = torch.linspace(0, self.w_max, 5, device=place).repeat_interleave(data.num_classes)
         student = NetDenoiser(lambda z, lam, y: net(z, lam, y, w), self.kind)
         noise = torch.Generator(place).manual_seed(self.seed)
-        x = samplers.sample(
-            student, y, shape=(len(y), *data.shape), grid=grid, method="ddim", generator=noise
-        )
+        shape = (len(y), *data.shape)
+        x = samplers.sample(student, y, shape=shape, grid=grid, method="ddim", generator=noise)
         return images.sheet(to_uint8(x), data.num_classes)

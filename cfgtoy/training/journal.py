@@ -55,6 +55,5 @@ class Journal(contextlib.ExitStack):
         self._bar.update(images - self.images)
         self._bar.set_postfix(loss=f"{figures['loss']:.4f}")
         self.images = images
-        if self._events is not None:
-            for name, figure in figures.items():
-                self._events.add_scalar(name, figure, images)
+        for name, figure in figures.items() if self._events else ():
+            self._events.add_scalar(name, figure, images)

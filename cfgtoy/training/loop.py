@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from .. import _checks
 from ..prediction import Kind, NetDenoiser
 from ..process import diffuse
 from ..schedules import Cosine, Schedule
-from .descent import descend
 from .objective import EMA, diffusion_loss
 
 __all__ = ["Record", "Step", "fit", "fit_classifier"]
@@ -23,12 +24,7 @@ Batch = Callable[[int, Generator | None], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Step:
-    """One step of training.
-
-    Attributes:
-        step: from 1.
-        loss: the batch's mean loss, a 0-d tensor (reading it with ``float`` waits for the device).
-    """
+    """One step of training, numbered from 1, and its batch's mean loss, 0-d (``float(loss)`` waits for the device)."""
 
     step: int
     loss: Tensor
@@ -36,14 +32,28 @@ class Step:
 
 @dataclass(frozen=True)
 class Record(Step):
-    """One step of training a denoiser.
-
-    Attributes:
-        step, loss: as in :class:`Step`.
-        ema: the averaged weights so far; ``ema.net`` is the network to sample from.
-    """
+    """One step of training a denoiser, with the averaged weights so far; ``ema.net`` is the network to sample from."""
 
     ema: EMA
+
+
+def descend(
+    loss: Callable[[], Tensor], optimizer: Optimizer, rate: LRScheduler, *, steps: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Take ``steps`` steps down ``loss()``, drawn anew for each; yields the step's number, from 1, and its loss.
+
+    Raises:
+        ValueError: a loss that is no longer finite (looked at every 100 steps and at the last).
+    """
+    for step in range(1, steps + 1):
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        if (step % 100 == 0 or step == steps) and not bool(value.isfinite()):
+            raise ValueError(f"loss: got {value.item()} at step {step}, takes finite numbers; lower lr")
+        optimizer.step()
+        rate.step()
+        yield step, value.detach()
 
 
 def fit(
@@ -61,39 +71,29 @@ def fit(
     ema_decay: float = 0.995,
     generator: Generator | None = None,
 ) -> Iterator[Record]:
-    """Train ``net`` as a classifier-free-guidance model (Algorithm 1), yielding a :class:`Record` a step.
+    """Train ``net`` for guidance (Ho & Salimans 2022, Algorithm 1), yielding a :class:`Record` a step.
 
     Args:
         net: ``net(z, logsnr, y) -> tensor``; trained in place.
         batch: ``batch(n, generator) -> (x (n, *d), y (n,))``, for instance ``mixture.sample_labeled``.
-        steps: optimizer steps.
-        batch_size: samples a step.
-        kind: what the network's output means.
-        target: whose error counts; the network's own kind when absent.
+        steps, batch_size: optimizer steps, and samples a step.
+        kind, target: what the network's output means, and whose error counts; the same when absent.
         schedule: law of λ; the cosine schedule on [−20, 20] when absent.
-        p_uncond: probability of dropping a label.
-        weighting: further weight on the loss as a function of λ.
+        p_uncond, weighting: probability of dropping a label, and a further weight on the loss as a function of λ.
         lr: peak learning rate of Adam; it warms up over 5 % of the steps and decays to zero along a cosine.
         ema_decay: of the averaged weights.
         generator: source of randomness for data, λ, ε and label drops.
 
-    Yields:
-        one record a step.
-
     Raises:
         ValueError: an argument out of range, or a loss that is no longer finite (looked at every 100 steps and at the
             last).
-
-    Source: Ho & Salimans 2022, Algorithm 1.
     """
     _check(steps, batch_size, lr)
     _checks.unit_interval("p_uncond", p_uncond)
     law = schedule or Cosine()
     denoiser, ema = NetDenoiser(net, kind), EMA(net, ema_decay)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=(0.9, 0.99), fused=True)
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, lr, steps + 1, pct_start=0.05, cycle_momentum=False, final_div_factor=1e3
-    )
+    rate = OneCycleLR(optimizer, lr, steps + 1, pct_start=0.05, cycle_momentum=False, final_div_factor=1e3)
     net.train()
 
     def loss() -> Tensor:
@@ -120,27 +120,17 @@ def fit_classifier(
     lr: float = 2e-3,
     generator: Generator | None = None,
 ) -> Iterator[Step]:
-    """Train ``net(z, logsnr) -> log p(c | z_λ)`` on noisy samples by cross-entropy, yielding a :class:`Step` a step.
+    """Train ``net(z, logsnr) -> log p(c | z_λ)`` (b, C) on noisy samples by cross-entropy in nats, yielding each step.
 
-    Args:
-        net: trained in place; returns log-probabilities (b, C).
-        batch, steps, batch_size, generator: as for :func:`fit`.
-        schedule: law of λ; cosine on [−20, 20] when absent. A narrow one near its clean end trains a classifier of
-            (almost) clean data, which guidance cannot use.
-        lr: peak learning rate of Adam, decayed to zero.
+    Arguments and errors as for :func:`fit`, but that the rate has no warm-up. A narrow ``schedule`` near its clean end
+    trains a classifier of (almost) clean data, which guidance cannot use.
 
-    Yields:
-        one record a step: ``step`` from 1 and the batch's cross-entropy in nats.
-
-    Raises:
-        ValueError: as :func:`fit`.
-
-    Source: Dhariwal & Nichol 2021, §4 (a classifier trained on noisy samples).
+    Source: Dhariwal & Nichol 2021, §4.
     """
     _check(steps, batch_size, lr)
     law = schedule or Cosine()
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    rate = CosineAnnealingLR(optimizer, steps)
     net.train()
 
     def loss() -> Tensor:

@@ -51,10 +51,8 @@ def diffusion_loss(
 
     Args:
         denoiser: what is trained; see :class:`cfgtoy.NetDenoiser` for a network.
-        x: clean samples, (b, \\*d).
-        y: classes, (b,), or None for a model without classes.
-        schedule: law of λ.
-        p_uncond: probability of dropping a label, in [0, 1].
+        x, y: clean samples, (b, \\*d), and their classes, (b,), or None for a model without classes.
+        schedule, p_uncond: law of λ, and probability of dropping a label, in [0, 1].
         target: the quantity whose error counts; ``"eps"`` is the paper's loss, ``"v"`` weights it by 1/α².
         weighting: further weight as a function of λ, (b,) -> (b,).
         logsnr: the levels to use instead of drawing them, (b,).
@@ -74,36 +72,29 @@ def diffusion_loss(
         logsnr = schedule.sample(len(x), generator, stratified=True, device=x.device, dtype=x.dtype)
     lam = as_logsnr("logsnr", logsnr, x, check=False).expand(len(x))
     noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    log_alpha, log_sigma = log_alpha_sigma(lam)
-    alpha, sigma = per_sample(log_alpha.exp(), x), per_sample(log_sigma.exp(), x)
+    alpha, sigma = (per_sample(log.exp(), x) for log in log_alpha_sigma(lam))
     z = alpha * x + sigma * noise
     if y is not None:
         y = drop_labels(y, p_uncond, generator)
-    error = denoiser(z, lam, y).as_kind(target) - _true(z, lam, x, noise, target)
+    # the regression target, formed from x and ε themselves rather than from one of them and z
+    match target:
+        case "x":
+            true = x
+        case "flow":
+            true = noise - x
+        case "v":
+            true = alpha * noise - sigma * x
+        case _:
+            true = Prediction.from_eps(z, lam, noise).as_kind(target)
+    error = denoiser(z, lam, y).as_kind(target) - true
     loss = error.float().square().flatten(1).mean(1)
     return loss if weighting is None else weighting(lam) * loss
-
-
-def _true(z: Tensor, lam: Tensor, x: Tensor, noise: Tensor, target: Kind) -> Tensor:
-    """The regression target, formed from x and ε themselves rather than from one of them and z."""
-    if target == "x":
-        return x
-    if target == "flow":
-        return noise - x
-    if target == "v":
-        log_alpha, log_sigma = log_alpha_sigma(lam)
-        return per_sample(log_alpha.exp(), x) * noise - per_sample(log_sigma.exp(), x) * x
-    return Prediction.from_eps(z, lam, noise).as_kind(target)
 
 
 class EMA:
     """An exponential moving average of a network's weights, the copy that one samples from.
 
-    The decay warms up, min(decay, (1 + t)/(10 + t)) at step t, so that early weights are forgotten.
-
-    Args:
-        net: the network in training.
-        decay: in [0, 1).
+    The decay, in [0, 1), warms up, min(decay, (1 + t)/(10 + t)) at step t, so that early weights are forgotten.
 
     Attributes:
         net: the averaged copy, in evaluation mode, without gradients.
@@ -116,8 +107,7 @@ class EMA:
     def __init__(self, net: nn.Module, decay: float = 0.999) -> None:
         if _checks.unit_interval("decay", decay) == 1:
             raise ValueError("decay: got 1, takes a number in [0, 1)")
-        self.decay = decay
-        self.step = 0
+        self.decay, self.step = decay, 0
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self._mine: list[Tensor] = list(self.net.parameters())
         self._theirs: list[Tensor] = list(net.parameters())

@@ -19,29 +19,21 @@ _NOT_HIDDEN = {"stem", "conditioning", "modulation", "last", "head", "classifier
 
 def make_optimizers(net: nn.Module, config: TrainConfig, device: torch.device) -> list[Optimizer]:
     """What ``config.optimizer`` names: SGD with momentum, AdamW, or Muon for the hidden matrices beside AdamW."""
-    params = dict(net.named_parameters())
-    fused = device.type == "cuda"
+    params = list(net.named_parameters())
+    how: dict[str, Any] = {"weight_decay": config.weight_decay, "fused": device.type == "cuda"}
     if config.optimizer == "sgd":
-        decayed = [p for p in params.values() if p.ndim > 1]
-        rest = [p for p in params.values() if p.ndim <= 1]
+        decayed, rest = [p for _, p in params if p.ndim > 1], [p for _, p in params if p.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
-        decay = config.weight_decay
-        return [
-            torch.optim.SGD(groups, config.lr, momentum=0.9, weight_decay=decay, nesterov=True, fused=fused)
-        ]
-    hidden: list[nn.Parameter] = []
+        return [torch.optim.SGD(groups, config.lr, momentum=0.9, nesterov=True, **how)]
+    hidden: dict[str, nn.Parameter] = {}
     if config.optimizer == "muon":
-        hidden = [
-            p for name, p in params.items()
+        hidden = {
+            name: p for name, p in params
             if (p.ndim == 2 or (p.ndim == 4 and p.shape[-1] > 1)) and not _NOT_HIDDEN & set(name.split("."))
-        ]  # fmt: skip
-    taken = {id(p) for p in hidden}
-    rest = [p for p in params.values() if id(p) not in taken]
-    adam = torch.optim.AdamW(
-        rest, config.lr_adam if hidden else config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay,
-        fused=fused,
-    )  # fmt: skip
-    return [adam, Muon(hidden, config.lr, weight_decay=config.weight_decay)] if hidden else [adam]
+        }  # fmt: skip
+    rest = [p for name, p in params if name not in hidden]
+    adam = torch.optim.AdamW(rest, config.lr_adam if hidden else config.lr, betas=(0.9, 0.99), **how)
+    return [adam, Muon(hidden.values(), config.lr, weight_decay=config.weight_decay)] if hidden else [adam]
 
 
 def rate(images: int, config: TrainConfig) -> float:

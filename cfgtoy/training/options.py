@@ -5,8 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,19 +29,25 @@ from ..nets._sized import Sized
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Task", "TrainConfig"]
+__all__ = ["Amount", "Count", "Share", "Task", "TrainConfig", "Whole"]
+
+
+def _positive(name: str, value: object) -> None:
+    if not _checks.number(name, value) > 0:
+        raise ValueError(f"{name}: got {value!r}, takes a positive number")
+
+
+# numbers with the check that their options go through
+Count = Annotated[int, _checks.positive_int]
+Whole = Annotated[int, partial(_checks.positive_int, least=0)]
+Share = Annotated[float, _checks.unit_interval]
+Amount = Annotated[float, partial(_checks.number, lo=0.0)]
+Positive = Annotated[float, _positive]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A kind of run on a data set, ready to train.
-
-    Attributes:
-        net: the network, on the device.
-        losses: ``losses(net, x, y, generator) -> (b,)`` for x (b, c, h, w) in [−1, 1] and y (b,) int64.
-        meta: what the weight file says of the network.
-        report: ``report(net) -> {name: figure}``, measured on the averaged weights at the end.
-    """
+    """A kind of run on a data set, ready to train: the network on its device, and what its config says of it."""
 
     net: Sized
     losses: Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
@@ -71,26 +88,26 @@ class TrainConfig:
     seed: int = 0
     """Of the weights, the data's order and all noise."""
 
-    images: int = 40_000_000
+    images: Count = 40_000_000
     """Length of the training, in images."""
-    batch: int = 2048
+    batch: Count = 2048
     """Images an optimizer step, over all GPUs and accumulated parts."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Parts into which each GPU cuts its share of a batch, to save memory."""
     optimizer: Literal["adam", "muon", "sgd"] = "muon"
     """``muon`` takes the hidden matrices and leaves the rest to Adam."""
-    lr: float = 3e-3
+    lr: Positive = 3e-3
     """Peak learning rate."""
-    lr_adam: float = 1.5e-3
+    lr_adam: Positive = 1.5e-3
     """Peak learning rate of the weights that ``muon`` leaves to Adam."""
-    weight_decay: float = 0.0
-    warmup: int = 400_000
+    weight_decay: Amount = 0.0
+    warmup: Whole = 400_000
     """Images over which the learning rate rises from zero."""
-    decay: float = 0.4
+    decay: Share = 0.4
     """Last part of the training over which it falls to zero."""
-    clip: float = 1.0
+    clip: Amount = 1.0
     """Largest norm of the gradient; 0 for any."""
-    ema_halflife: int = 500_000
+    ema_halflife: Whole = 500_000
     """Images after which a weight counts half in the average."""
     flip: bool = True
     """Mirror images at random."""
@@ -101,20 +118,20 @@ class TrainConfig:
     """Of the network's arithmetic; weights and optimizer are float32 always."""
     compile: bool = True
     """Compile the network where there is CUDA."""
-    rank_timeout: float = 600.0
+    rank_timeout: Positive = 600.0
     """Seconds that one process waits for the others before it gives up, so that torchrun can start all again."""
 
     init: Path | None = None
     """Start from these weights, with a fresh optimizer; their images count as trained."""
     resume: bool = False
     """Go on from the newest good checkpoint in ``out``."""
-    checkpoint_every: int = 2_000_000
+    checkpoint_every: Count = 2_000_000
     """Images between checkpoints."""
-    keep: int = 3
+    keep: Count = 3
     """Checkpoints kept."""
-    log_every: int = 50
+    log_every: Count = 50
     """Steps between log lines."""
-    grid_every: int = 5_000_000
+    grid_every: Whole = 5_000_000
     """Images between sample grids; 0 for none."""
     weights: Literal["float16", "bfloat16", "float32"] = "float16"
     """Type of the final weights in their file."""
@@ -129,36 +146,25 @@ class TrainConfig:
             TrainConfig.kinds[cls.model] = cls
 
     def __new__(cls, *_: Any, model: str = "unet", **options: Any) -> Self:
-        kind = cls
-        if cls is TrainConfig:
-            if model not in cls.kinds:
-                raise ValueError(f"model: got {model!r}, takes one of {', '.join(cls.kinds)}")
-            kind = cls.kinds[model]  # type: ignore[assignment]
-        for name in options.keys() - {field.name for field in dataclasses.fields(kind)}:
+        if cls is TrainConfig and model not in cls.kinds:
+            raise ValueError(f"model: got {model!r}, takes one of {', '.join(cls.kinds)}")
+        kind: type[TrainConfig] = cls.kinds[model] if cls is TrainConfig else cls
+        for name in options.keys() - kind.__dataclass_fields__.keys():
             raise ValueError(f"{name}: got {options[name]!r}, takes nothing in a run of model={kind.model!r}")
-        return object.__new__(kind)
+        return object.__new__(kind)  # type: ignore[return-value]
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
-                raise ValueError(
-                    f"{name}: got {getattr(self, name)!r}, takes one of {', '.join(get_args(hint))}"
-                )
+        hints = get_type_hints(type(self), include_extras=True)
+        known = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+        for name, takes in {**known, "size": tuple(self.network.presets)}.items():
+            if getattr(self, name) not in takes:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, takes one of {', '.join(takes)}")
+        for name, hint in hints.items():
+            for check in getattr(hint, "__metadata__", ()):
+                check(name, getattr(self, name))
         for name in ("root", "out", "init"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
-        if self.size not in self.network.presets:
-            raise ValueError(f"size: got {self.size!r}, takes one of {', '.join(self.network.presets)}")
-        for name in ("images", "batch", "accumulate", "keep", "log_every", "checkpoint_every"):
-            _checks.positive_int(name, getattr(self, name))
-        for name in ("warmup", "ema_halflife", "grid_every"):
-            _checks.positive_int(name, getattr(self, name), least=0)
-        _checks.unit_interval("decay", self.decay)
-        for name in ("weight_decay", "clip"):
-            _checks.number(name, getattr(self, name), lo=0.0)
-        for name in ("lr", "lr_adam", "rank_timeout"):
-            if not _checks.number(name, getattr(self, name)) > 0:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, takes a positive number")
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON."""
@@ -166,26 +172,16 @@ class TrainConfig:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> TrainConfig:
-        """The run of which a weight file or a checkpoint says ``config``; what is no option of its kind is left out.
-
-        Raises:
-            ValueError: as the class.
-        """
-        names = {field.name for field in dataclasses.fields(TrainConfig.kinds[values["model"]])}
-        return TrainConfig(**{k: v for k, v in values.items() if k in names})
-
-    # -- what a kind of run says --
+        """The run of which a weight file or a checkpoint says ``config``; what is no option of its kind is left out."""
+        known = TrainConfig.kinds[values["model"]].__dataclass_fields__
+        return TrainConfig(**{k: v for k, v in values.items() if k in known})
 
     def parts(self) -> Sequence[TrainConfig]:
         """The trainings that the run consists of, one after another, the last of them in ``out``."""
         return (self,)
 
     def build(self, data: ImageData) -> Sized:
-        """The network for images like ``data``, freshly initialised.
-
-        Raises:
-            ValueError: images that it does not fit.
-        """
+        """The network for images like ``data``, freshly initialised; ``ValueError`` for images that it does not fit."""
         return self.network.preset(self.size, in_channels=data.shape[0], num_classes=data.num_classes)
 
     def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:

@@ -1,7 +1,4 @@
-"""What can be trained: the denoiser, the classifier of noisy images, the evaluator of clean ones.
-
-Each is a :class:`~cfgtoy.training.options.TrainConfig` with options of its own, its network and its loss.
-"""
+"""What can be trained, each a ``TrainConfig`` with options of its own: denoiser, noisy classifier, evaluator."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from ..prediction import Kind, NetDenoiser
 from ..process import diffuse
 from .augment import augment
 from .objective import diffusion_loss
-from .options import Task, TrainConfig
+from .options import Share, Task, TrainConfig, Whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,11 +31,7 @@ __all__ = ["Denoiser", "Evaluator", "Noised", "NoisyClassifier", "make_task"]
 
 
 def make_task(config: TrainConfig, data: ImageData, device: torch.device) -> Task:
-    """The network of ``config`` for images like ``data``, freshly initialised, with its loss.
-
-    Raises:
-        ValueError: images that it does not fit.
-    """
+    """The network of ``config`` for images like ``data``, freshly initialised, with its loss. Errors as ``build``."""
     net = config.build(data).to(device)
     meta = {
         "image": list(data.shape), "classes": list(data.classes), "dataset": config.dataset, **config.about(),
@@ -55,6 +48,8 @@ class Noised(TrainConfig):
     """Options of what sees noisy images."""
 
     fixed: ClassVar[tuple[str, ...]] = (*TrainConfig.fixed, "schedule", *_LAW.values())
+    inputs: ClassVar[dict[str, bool]] = {}
+    """What else the network takes."""
 
     schedule: Literal["cosine", "uniform", "linear-beta", "lognormal", "rectified-flow"] = "cosine"
     """Law of the log-SNR in training; ``lognormal`` is also the logit-normal law of times in a rectified flow."""
@@ -81,18 +76,12 @@ class Noised(TrainConfig):
 
     @cached_property
     def _law(self) -> schedules.Schedule:
-        ends = {"lo": self.logsnr_min, "hi": self.logsnr_max}
-        match self.schedule:
-            case "cosine":
-                return schedules.Cosine(**ends)
-            case "uniform":
-                return schedules.Uniform(**ends)
-            case "linear-beta":
-                return schedules.LinearBeta(**ends)
-            case "lognormal":
-                return schedules.LogNormal(self.lognormal_mean, self.lognormal_std, **ends)
-            case "rectified-flow":
-                return schedules.RectifiedFlow(**ends)
+        laws: dict[str, Callable[..., schedules.Schedule]] = {
+            "cosine": schedules.Cosine, "uniform": schedules.Uniform, "linear-beta": schedules.LinearBeta,
+            "lognormal": partial(schedules.LogNormal, self.lognormal_mean, self.lognormal_std),
+            "rectified-flow": schedules.RectifiedFlow,
+        }  # fmt: skip
+        return laws[self.schedule](lo=self.logsnr_min, hi=self.logsnr_max)
 
     def noise_schedule(self) -> schedules.Schedule:
         """The law of λ that the options describe."""
@@ -102,17 +91,8 @@ class Noised(TrainConfig):
         channels, height, width = data.shape
         if height != width:
             raise ValueError(f"data: got images of {height} × {width}, takes square ones")
-        return self.network.preset(
-            self.size,
-            in_channels=channels,
-            image_size=height,
-            num_classes=data.num_classes,
-            **self._options(),
-        )
-
-    def _options(self) -> dict[str, Any]:
-        """What else the network is told."""
-        return {"dropout": self.dropout}
+        size = {"in_channels": channels, "image_size": height, "num_classes": data.num_classes}
+        return self.network.preset(self.size, **size, dropout=self.dropout, **self.inputs)
 
     def about(self) -> dict[str, Any]:
         return super().about() | {"schedule": self._law.to_json()}
@@ -131,12 +111,8 @@ class Denoiser(Noised):
     """What the denoiser predicts, and whose squared error is the loss."""
     weighting: Literal["none", "min-snr", "sigmoid"] = "none"
     """Further weight on the squared error: Min-SNR-5 in terms of v, or a sigmoid of λ."""
-    p_uncond: float = 0.1
+    p_uncond: Share = 0.1
     """Probability of dropping a label."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.unit_interval("p_uncond", self.p_uncond)
 
     def weight(self) -> Callable[[Tensor], Tensor] | None:
         """The loss's further weight as a function of λ, relative to the squared error in the network's own kind.
@@ -144,14 +120,12 @@ class Denoiser(Noised):
         Source: Hang et al. 2023, eq. 8: min(SNR, 5) on the error in x. Hoogeboom et al. 2024, "Simpler diffusion":
         sigmoid(2 − λ) on the error in ε.
         """
-        to_eps = _EPS_PER[self.kind]
-        match self.weighting:
-            case "none":
-                return None
-            case "min-snr":
-                return lambda lam: to_eps(lam) * (5 * (-lam).exp()).clamp(max=1.0)
-            case "sigmoid":
-                return lambda lam: to_eps(lam) * torch.sigmoid(2.0 - lam)
+        if self.weighting == "none":
+            return None
+        to_eps, min_snr = _EPS_PER[self.kind], self.weighting == "min-snr"
+        return lambda lam: (
+            to_eps(lam) * ((5 * (-lam).exp()).clamp(max=1) if min_snr else torch.sigmoid(2 - lam))
+        )
 
     def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         return diffusion_loss(
@@ -164,10 +138,9 @@ class Denoiser(Noised):
 
     def picture(self, net: nn.Module, data: ImageData) -> Image:
         """A sheet of samples at w = 1, a column a class."""
-        law = self.noise_schedule()
         x = images.sample(
             NetDenoiser(net, self.kind), torch.arange(data.num_classes).repeat(8), w=1.0, shape=data.shape,
-            seed=self.seed, lo=max(law.lo, -9.0), hi=min(law.hi, 10.0), dtype=self.precision,
+            seed=self.seed, lo=max(self._law.lo, -9.0), hi=min(self._law.hi, 10.0), dtype=self.precision,
         )  # fmt: skip
         return images.sheet(to_uint8(x), data.num_classes)
 
@@ -185,15 +158,10 @@ _EPS_PER: dict[str, Callable[[Tensor], Tensor]] = {
 class _Classifies(TrainConfig):
     """Options of what tells classes apart."""
 
-    shift: int = 0
+    shift: Whole = 0
     """Move images by up to so many pixels."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Share of the target that goes to all classes alike."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.positive_int("shift", self.shift, least=0)
-        _checks.unit_interval("label_smoothing", self.label_smoothing)
 
     def _cross_entropy(self, logits: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(logits, y, label_smoothing=self.label_smoothing, reduction="none")
@@ -205,10 +173,8 @@ class _Classifies(TrainConfig):
             test = load_images(self.dataset, "test", root=self.root)
         except (ValueError, FileNotFoundError):
             return {}
-        right = 0
-        for x, y in zip(test.images.split(1000), test.labels.split(1000), strict=True):
-            right += int((logits(to_float(x.to(device))).argmax(1).cpu() == y).sum())
-        return {"test_accuracy": right / len(test)}
+        named = [logits(to_float(x.to(device))).argmax(1).cpu() for x in test.images.split(1000)]
+        return {"test_accuracy": int((torch.cat(named) == test.labels).sum()) / len(test)}
 
 
 @dataclass(frozen=True)
@@ -227,17 +193,15 @@ class NoisyClassifier(_Classifies, Noised):
         return self._cross_entropy(net(diffuse(x, lam, generator=generator), lam), y)
 
     def report(self, net: nn.Module, device: torch.device) -> dict[str, float]:
-        def logits(level: float, noise: Generator, x: Tensor) -> Tensor:
+        def logits(x: Tensor, level: float, noise: Generator) -> Tensor:
             lam = torch.full((len(x),), level, device=x.device)
             return net(diffuse(x, lam, generator=noise), lam)
 
-        return {
-            f"{name}_at_logsnr_{level:g}": share
-            for level in (0.0, 4.0, 8.0)
-            for name, share in self._accuracy(
-                partial(logits, level, Generator(device).manual_seed(0)), device
-            ).items()
-        }
+        figures: dict[str, float] = {}
+        for level in (0.0, 4.0, 8.0):
+            noisy = partial(logits, level=level, noise=Generator(device).manual_seed(0))
+            figures |= {f"{name}_at_logsnr_{level:g}": v for name, v in self._accuracy(noisy, device).items()}
+        return figures
 
 
 @dataclass(frozen=True)
@@ -248,12 +212,8 @@ class Evaluator(_Classifies):
     role = "evaluator"
 
     model: Literal["evaluator"] = "evaluator"
-    cutout: int = 0
+    cutout: Whole = 0
     """Side of a blanked square."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.positive_int("cutout", self.cutout, least=0)
 
     def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         if self.shift or self.cutout:

@@ -1,8 +1,5 @@
 """The trainer for images: one process or many, resumable to the bit, and safe against what goes wrong.
 
-``train(config)`` does it all; ``torchrun --nproc-per-node=N -m cfgtoy train …`` does it on N GPUs. What is trained
-is the business of ``config``, one of :mod:`cfgtoy.training.tasks`; the loop here is the same for all.
-
 A resumed run may have other options than its beginning, but for those in ``config.fixed``: a lower learning rate after
 a divergence and a longer training are good reasons. The weights then say which options held up to which image, under
 ``stages``; refusing them all would only drive such runs to ``init``, which forgets the optimizer.
@@ -11,6 +8,7 @@ a divergence and a longer training are good reasons. The weights then say which 
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import logging
@@ -19,6 +17,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,9 +44,8 @@ __all__ = ["Diverged", "Stopped", "Task", "Trainer", "make_task", "train"]
 
 log = logging.getLogger(__name__)
 
-# of one start, no part of the result
+# of one start, no part of the result; and of how it is done, no part of the result but for rounding
 _HERE = {"root", "out", "init", "progress", "resume", "tensorboard"}
-# of how it is done, no part of the result but for rounding
 _HOW = {
     "accumulate", "device", "compile", "rank_timeout", "checkpoint_every", "keep", "log_every", "grid_every",
     "weights",
@@ -66,22 +64,18 @@ class Stopped(SystemExit):
 def _sigterm() -> Iterator[list[int]]:
     """A list that fills when SIGTERM comes, so that the loop can end between two steps; restores the old handler."""
     asked: list[int] = []
-    old: Any = None
-    with contextlib.suppress(ValueError):  # not in the main thread: nothing to catch
-        old = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
+        yield asked
+        return
+    old = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     try:
         yield asked
     finally:
-        if old is not None:
-            signal.signal(signal.SIGTERM, old)
+        signal.signal(signal.SIGTERM, old or signal.SIG_DFL)
 
 
 class Trainer:
-    """A run in progress: everything that a checkpoint holds, and the loop over it.
-
-    Args:
-        config: the run's options.
-        data: images to train on; loaded as the config says when absent.
+    """A run in progress: all that a checkpoint holds, and the loop over it; loads its data when none are given.
 
     Raises:
         ValueError: options that do not fit each other, the data or the checkpoints in ``config.out``.
@@ -108,17 +102,21 @@ class Trainer:
         self.earlier = self._init(config.init)
         self.ema = EMA(self.net, 0.5 ** (config.batch / max(config.ema_halflife, 1)))
         self.optimizers = optimizers.make_optimizers(self.net, config, self.device)
-        self.peak = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.batches = ResidentBatches(
             self.data, share, device=self.device, flip=config.flip, seed=config.seed, rank=ranks.rank,
             world=ranks.world, channels_last=True,
         )  # fmt: skip
         self.generator = Generator(self.device)
-        self.step = self.images = 0
-        self.seconds = 0.0  # of training, over all resumed parts
+        self.step, self.images, self.seconds = 0, 0, 0.0  # over all resumed parts
         self.stages: list[dict[str, Any]] = []  # what held before the options changed
         self._seed()
-        self.runner = self._runner()
+        # the network as the loop calls it: compiled, and wrapped for several processes
+        self.runner: nn.Module = self.net
+        if config.compile and self.device.type == "cuda":
+            self.runner = torch.compile(self.runner, dynamic=False)  # type: ignore[assignment]
+        if ranks.world > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            self.runner = DistributedDataParallel(self.runner, device_ids=ids, gradient_as_bucket_view=True)
         self.folder = config.out / "checkpoints"
         self._resume()
 
@@ -134,31 +132,16 @@ class Trainer:
         return artifact.meta.get("made_by", {})
 
     def _seed(self) -> None:
-        """Begin streams that no other rank, step or purpose shares.
-
-        Dropout draws from the global generators of all devices; noise, levels, label drops and moves from ours.
-        """
+        """Begin streams that no other rank, step or purpose shares: the global ones for dropout, ours for the rest."""
         for purpose, seed in (("dropout", torch.manual_seed), ("noise", self.generator.manual_seed)):
             name = f"{self.config.seed} {purpose} {self.step} {self.ranks.rank}"
             seed(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") >> 1)
 
-    def _runner(self) -> nn.Module:
-        """The network as the loop calls it: compiled, and wrapped for several processes."""
-        net: nn.Module = self.net
-        if self.config.compile and self.device.type == "cuda":
-            net = torch.compile(net, dynamic=False)  # type: ignore[assignment]
-        if self.ranks.world > 1:
-            ids = [self.device.index] if self.device.type == "cuda" else None
-            net = DistributedDataParallel(net, device_ids=ids, gradient_as_bucket_view=True)
-        return net
-
-    # -- checkpoints --
-
     def _tensors(self) -> dict[str, Tensor]:
         """Everything with numbers in it, by name. All ranks must call this."""
-        out = {f"net/{k}": v for k, v in self.net.state_dict().items()}
-        out |= {f"ema/{k}": v for k, v in self.ema.net.state_dict().items()}
-        out |= optimizers.state(self.optimizers)
+        out = optimizers.state(self.optimizers)
+        for name, net in (("net", self.net), ("ema", self.ema.net)):
+            out |= {f"{name}/{k}": v for k, v in net.state_dict().items()}
         random = {"cpu": torch.get_rng_state(), "loop": self.generator.get_state()}
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -172,8 +155,7 @@ class Trainer:
         Raises:
             Diverged: a weight is not finite.
         """
-        finite = torch.stack([p.isfinite().all() for p in self.net.parameters()]).all()
-        if not bool(finite):
+        if not torch.stack([p.isfinite().all() for p in self.net.parameters()]).all():
             raise self._diverged("a weight is not finite")
         tensors = self._tensors()
         if not self.ranks.first:
@@ -192,22 +174,17 @@ class Trainer:
         return path
 
     def _resume(self) -> None:
-        config = self.config
         self.folder.mkdir(parents=True, exist_ok=True)
         if not os.access(self.folder, os.W_OK):
             raise PermissionError(f"{self.folder}: cannot be written")
-        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
-        if not config.resume and not restarted:
-            if checkpoint.paths(self.folder):
-                raise ValueError(
-                    f"out: got {config.out}, which holds a run; takes another folder, or resume=True"
-                )
+        if not checkpoint.paths(self.folder):
             return
-        found = checkpoint.newest(self.folder)
-        if found is not None:
-            self.load(found)
-        elif checkpoint.paths(self.folder):
+        if not _resumes(self.config):
+            out = self.config.out
+            raise ValueError(f"out: got {out}, which holds a run; takes another folder, or resume=True")
+        if (found := checkpoint.newest(self.folder)) is None:
             raise ValueError(f"{self.folder}: none of its checkpoints is whole")
+        self.load(found)
 
     def load(self, found: checkpoint.Checkpoint) -> None:
         """Take over the state of a checkpoint.
@@ -237,13 +214,12 @@ class Trainer:
         self.earlier = state.get("earlier", self.earlier)
         changed = {k: v for k, v in then.items() if k not in _HERE | _HOW}
         self.stages = state.get("stages", []) + ([{"until": self.images, **changed}] if changed else [])
-        kind = self.device.type
+        kind, random, rank = self.device.type, parts["random"], self.ranks.rank
         if (state["world"], state.get("device", kind)) == (self.ranks.world, kind):
-            random = {name: parts["random"][f"{self.ranks.rank}/{name}"] for name in ("cpu", "loop")}
-            torch.set_rng_state(random["cpu"])
-            self.generator.set_state(random["loop"])
-            if self.device.type == "cuda":
-                torch.cuda.set_rng_state(parts["random"][f"{self.ranks.rank}/cuda"], self.device)
+            torch.set_rng_state(random[f"{rank}/cpu"])
+            self.generator.set_state(random[f"{rank}/loop"])
+            if kind == "cuda":
+                torch.cuda.set_rng_state(random[f"{rank}/cuda"], self.device)
         else:  # another number of processes, or another kind of device
             self._seed()
         log.info("resumed %s at step %d, %d images", found.path, self.step, self.images)
@@ -252,8 +228,6 @@ class Trainer:
         last = checkpoint.paths(self.folder)
         where = f"the last good state is {last[-1]}" if last else "there is no checkpoint yet"
         return Diverged(f"{what} at step {self.step}; {where}. A lower lr, or clip, may help")
-
-    # -- the loop --
 
     def run(self) -> Path:
         """Train to the end, save the averaged weights and return their file.
@@ -264,35 +238,33 @@ class Trainer:
         """
         config, first = self.config, self.ranks.first
         with _sigterm() as asked, Journal(config, self.step, self.images, enabled=first) as journal:
-            begun, mark, mark_images = time.monotonic(), time.monotonic(), self.images
-            before = self.seconds
+            begun, mark, at = time.monotonic() - self.seconds, self.seconds, self.images
             window = torch.zeros(3, dtype=torch.float64, device=self.device)  # Σ loss, Σ |gradient|, steps
             while self.images < config.images:
                 loss, norm = self.update()
                 window += torch.stack([loss, norm, torch.ones_like(loss)])
-                self.seconds = before + time.monotonic() - begun
+                self.seconds = time.monotonic() - begun
                 due = self.step % config.log_every == 0 or self.images >= config.images
                 saves, shows = self._passed(config.checkpoint_every), self._passed(config.grid_every)
                 # on a GPU, and among several processes, looking costs a wait: not at every step
                 cheap = self.ranks.world == 1 and self.device.type == "cpu"
                 if not (due or saves or shows or cheap):
                     continue
-                stop = torch.tensor([float(bool(asked))], dtype=torch.float64, device=self.device)
-                total, grad, steps, stopping = self.ranks.sum(torch.cat([window, stop])).tolist()
-                if not math.isfinite(total) or not math.isfinite(grad):
+                sums = torch.cat([window, window.new_tensor([len(asked)])])
+                total, grad, steps, stopping = self.ranks.sum(sums).tolist()
+                if not math.isfinite(total + grad):
                     raise self._diverged("the loss or its gradient is not finite")
                 if due or stopping:
-                    now = time.monotonic()
                     journal.write(
                         step=self.step, images=self.images, loss=total / steps, gradient=grad / steps,
                         lr=self.optimizers[-1].param_groups[0]["lr"], seconds=round(self.seconds, 2),
-                        images_per_second=round((self.images - mark_images) / max(now - mark, 1e-9), 1),
+                        images_per_second=round((self.images - at) / max(self.seconds - mark, 1e-9), 1),
                     )  # fmt: skip
                     window.zero_()
-                    mark, mark_images = now, self.images
+                    mark, at = self.seconds, self.images
                 if saves or stopping:
                     path = self.save()
-                    journal.event(checkpoint=None if path is None else path.name, step=self.step)
+                    journal.event(checkpoint=path and path.name, step=self.step)
                 if stopping:
                     raise Stopped(0)
                 if shows and first:
@@ -305,11 +277,9 @@ class Trainer:
 
     def update(self) -> tuple[Tensor, Tensor]:
         """One optimizer step; returns the mean loss on this rank and the gradient's norm, as 0-d float64."""
-        config = self.config
-        rate = optimizers.rate(self.images, config)
-        for optimizer, peaks in zip(self.optimizers, self.peak, strict=True):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * rate
+        config, rate = self.config, optimizers.rate(self.images, self.config)
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = rate * group.setdefault("peak", group["lr"])
         half = config.precision == "bfloat16"
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         for i in range(config.accumulate):
@@ -322,10 +292,7 @@ class Trainer:
                 part = self.task.losses(self.runner, x, y, self.generator).mean() / config.accumulate
                 part.backward()
             loss += part.detach()
-        params = list(self.net.parameters())
-        norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
-        if config.clip:
-            torch.nn.utils.clip_grads_with_norm_(params, config.clip, norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip or math.inf)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -336,15 +303,13 @@ class Trainer:
 
     def grid(self, path: Path) -> None:
         """Write what there is to look at, drawn from the averaged weights."""
-        picture = self.config.picture(self.ema.net, self.data)
-        if picture is None:
-            return
-        png = io.BytesIO()
-        picture.save(png, "png")
-        try:
-            write_atomically(path, png.getvalue())
-        except OSError as error:
-            log.error("no sample grid: %s", error)
+        if picture := self.config.picture(self.ema.net, self.data):
+            png = io.BytesIO()
+            picture.save(png, "png")
+            try:
+                write_atomically(path, png.getvalue())
+            except OSError as error:
+                log.error("no sample grid: %s", error)
 
     def _finish(self, journal: Journal) -> Path:
         self.save()
@@ -357,15 +322,10 @@ class Trainer:
                 "images": self.images + self.earlier.get("images", 0), "steps": self.step, **figures,
                 "config": {k: v for k, v in self.config.to_json().items() if k not in _HERE},
             }  # fmt: skip
-            if self.stages:
-                made_by["stages"] = self.stages
-            if self.earlier:
-                made_by["started_from"] = self.earlier
-            dtype = getattr(torch, self.config.weights)
-            tensors = {
-                k: v.to(dtype) if v.is_floating_point() else v for k, v in self.ema.net.state_dict().items()
-            }
-            save(path, tensors, self.task.meta | {"made_by": made_by})
+            before = {"stages": self.stages, "started_from": self.earlier}
+            made_by |= {name: held for name, held in before.items() if held}
+            net = copy.deepcopy(self.ema.net).to(getattr(torch, self.config.weights))
+            save(path, net.state_dict(), self.task.meta | {"made_by": made_by})
             journal.event(weights=path.name, step=self.step, images=self.images, **figures)
         self.ranks.barrier()
         return path
@@ -378,29 +338,19 @@ def _command() -> str:
 
 
 def train(config: TrainConfig, data: ImageData | None = None) -> Path:
-    """Train as ``config`` says and return the file of the averaged weights.
+    """Train as ``config`` says, on ``data`` where given, and return the file of the averaged weights.
 
-    A run of several parts trains them one after another; resumed, it passes over those that are done.
-
-    Under ``torchrun`` every process calls this; gradients are averaged over them, and a restart goes on from the
-    newest checkpoint.
-
-    Args:
-        config: the run's options; see :func:`cfgtoy.training.config.preset`.
-        data: images to train on; loaded as the config says when absent.
-
-    Returns:
-        ``config.out / "weights.safetensors"``, which ``cfgtoy.artifacts`` loads.
+    A run of several parts trains them one after another; resumed, it passes over those that are done. Under
+    ``torchrun`` every process calls this: gradients are averaged over them, and a restart goes on from the newest
+    checkpoint.
 
     Raises:
-        Diverged: the loss or a weight is no longer finite; the last good state is kept.
-        Stopped: SIGTERM came; the state is saved.
+        Diverged, Stopped: as :meth:`Trainer.run`.
         ValueError, OSError: as :class:`Trainer`.
     """
     *earlier, last = config.parts()
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
     for part in earlier:
-        if not ((part.resume or restarted) and (part.out / "weights.safetensors").exists()):
+        if not (_resumes(part) and (part.out / "weights.safetensors").exists()):
             _train(part, data)
             torch.compiler.reset()  # each part has networks of its own, and only so many are kept compiled
     return _train(last, data)
@@ -410,3 +360,8 @@ def _train(config: TrainConfig, data: ImageData | None) -> Path:
     trainer = Trainer(config, data)
     with contextlib.closing(trainer.ranks):
         return trainer.run()
+
+
+def _resumes(config: TrainConfig) -> bool:
+    """Whether a run goes on where it stopped: because it was asked to, or because torchrun started it again."""
+    return config.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
