@@ -52,9 +52,8 @@ def load(
         root: the archive ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, a folder that holds one of
             them, or one in the packed layout (``data_batch_1.npz`` …); else what CFGTOY_CIFAR10 says, or the user's
             cache.
-        download: fetch the archive (170 MB) into the cache when there is no ``root`` and it is missing.
+        download, progress: fetch the archive (170 MB) into the cache when it is missing there, under a bar.
         verify: check an archive's MD5, and the packed files' SHA-256, before reading.
-        progress: show a bar while downloading.
 
     Raises:
         ValueError: for another split, or data that is truncated, altered or not CIFAR-10; the file is named.
@@ -105,9 +104,7 @@ def fetch(
 ) -> Path:
     """Download the archive into ``folder`` unless it is there; a broken download goes on where it stopped.
 
-    Raises:
-        ValueError: when what came is not the official archive.
-        OSError: when the network or the disk fails ``retries`` times in a row.
+    ``ValueError`` where what came is not the archive, ``OSError`` where it fails ``retries`` times in a row.
     """
     with needs("images"):
         import pooch

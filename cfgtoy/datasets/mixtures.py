@@ -61,10 +61,7 @@ def ring(
 
 
 def overlapping(dtype: torch.dtype = torch.float32) -> GaussianMixture:
-    """Two classes of four modes each, of several shapes and weights, that share part of the plane.
-
-    Guidance has something to destroy here: a mode of class 0 that lies among class 1's is the first to empty.
-    """
+    """Two classes of four modes each, of several shapes: a mode of class 0 among class 1's is the first to empty."""
     centres = [
         [-1.6, 0.9], [-1.1, -0.9], [-0.2, 0.2], [0.9, 1.3], [1.6, -0.9], [1.1, 0.6], [0.25, -0.45], [-0.8, -1.6],
     ]  # fmt: skip

@@ -1,7 +1,6 @@
 """Networks: plain torch modules ``net(z, logsnr, y) -> tensor``, with neither sampling nor loss inside.
 
-:class:`MLP` and :class:`MLPClassifier` work on points. The image networks live in ``cfgtoy.nets.unet``,
-``cfgtoy.nets.image_classifier`` and ``cfgtoy.nets.evaluator``.
+:class:`MLP` and :class:`MLPClassifier` work on points; ``cfgtoy.nets.unet`` and ``.evaluator`` hold those for images.
 """
 
 from .mlp import MLP, MLPClassifier

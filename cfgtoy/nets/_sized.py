@@ -17,11 +17,7 @@ class Sized(nn.Module):
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> Self:
-        """The network of a named size, one of ``presets``, with some arguments replaced.
-
-        Raises:
-            ValueError: an unknown name.
-        """
+        """The network of a named size, with some arguments replaced; a ``ValueError`` for an unknown name."""
         if name not in cls.presets:
             raise ValueError(f"name: got {name!r}, takes one of {', '.join(cls.presets)}")
         return cls(**{**cls.presets[name], **overrides})

@@ -1,7 +1,6 @@
 """A plain classifier of clean images, whose features and probabilities measure generated ones.
 
-Nine or so convolutions with batch norm and a few residuals, in the line of Page 2018 ("How to train your ResNet") and
-Jordan 2024 (arXiv 2404.00498): two minutes of training give 95 % or more on CIFAR-10.
+In the line of Page 2018 ("How to train your ResNet") and Jordan 2024 (arXiv 2404.00498): 95 % on CIFAR-10 in minutes.
 """
 
 from __future__ import annotations

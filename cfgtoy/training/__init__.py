@@ -1,8 +1,4 @@
-"""Training: the objective of Algorithm 1, an average of the weights, and a loop that yields.
-
-This package front holds what points and images share. The trainer for images (checkpoints, several GPUs, typed
-configs) is ``cfgtoy.training.trainer``.
-"""
+"""Training: Algorithm 1's objective, an average of the weights, a loop that yields; ``trainer`` is that for images."""
 
 from .loop import Record, Step, fit
 from .objective import EMA, diffusion_loss, drop_labels

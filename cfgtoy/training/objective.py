@@ -17,12 +17,10 @@ __all__ = ["EMA", "diffusion_loss", "drop_labels"]
 
 
 def drop_labels(y: Tensor, p_uncond: float, generator: Generator | None = None) -> Tensor:
-    """Replace each class by NULL with probability ``p_uncond``, independently per sample, (b,).
+    """Replace each class by NULL with probability ``p_uncond`` (Ho & Salimans 2022, Algorithm 1, line 3), (b,).
 
     Raises:
         ValueError: ``p_uncond`` outside [0, 1], or ``y`` is not an integer tensor (b,).
-
-    Source: Ho & Salimans 2022, Algorithm 1, line 3.
     """
     p_uncond = _checks.unit_interval("p_uncond", p_uncond)
     if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool or y.ndim != 1:
@@ -46,8 +44,7 @@ def diffusion_loss(
 ) -> Tensor:
     """One Monte-Carlo draw of the denoising loss for each sample, (b,): its mean over the batch is the objective.
 
-    Draws λ from the schedule, ε from N(0, I), drops labels with ``p_uncond``, and returns the squared error of the
-    prediction at z = αx + σε, averaged over the sample's entries and weighted.
+    It is the squared error of the prediction at z = αx + σε, averaged over the sample's entries and weighted.
 
     Args:
         denoiser: what is trained; see :class:`cfgtoy.NetDenoiser` for a network.
@@ -55,8 +52,7 @@ def diffusion_loss(
         schedule, p_uncond: law of λ, and probability of dropping a label, in [0, 1].
         target: the quantity whose error counts; ``"eps"`` is the paper's loss, ``"v"`` weights it by 1/α².
         weighting: further weight as a function of λ, (b,) -> (b,).
-        logsnr: the levels to use instead of drawing them, (b,).
-        generator: source of randomness, on x's device.
+        logsnr, generator: levels to use instead of drawing them, (b,), and source of randomness, on x's device.
 
     Raises:
         ValueError: ``p_uncond`` outside [0, 1], or shapes that do not fit.
@@ -92,16 +88,11 @@ def diffusion_loss(
 
 
 class EMA:
-    """An exponential moving average of a network's weights, the copy that one samples from.
+    """An exponential moving average of a network's weights, the copy ``net`` that one samples from, after ``step``
+    updates.
 
-    The decay, in [0, 1), warms up, min(decay, (1 + t)/(10 + t)) at step t, so that early weights are forgotten.
-
-    Attributes:
-        net: the averaged copy, in evaluation mode, without gradients.
-        step: updates so far.
-
-    Raises:
-        ValueError: ``decay`` outside [0, 1).
+    The decay warms up, min(decay, (1 + t)/(10 + t)) at step t, so that early weights are forgotten; outside [0, 1) it
+    is a ``ValueError``.
     """
 
     def __init__(self, net: nn.Module, decay: float = 0.999) -> None:

@@ -120,12 +120,14 @@ class Denoiser(Noised):
         Source: Hang et al. 2023, eq. 8: min(SNR, 5) on the error in x. Hoogeboom et al. 2024, "Simpler diffusion":
         sigmoid(2 − λ) on the error in ε.
         """
-        if self.weighting == "none":
-            return None
-        to_eps, min_snr = _EPS_PER[self.kind], self.weighting == "min-snr"
-        return lambda lam: (
-            to_eps(lam) * ((5 * (-lam).exp()).clamp(max=1) if min_snr else torch.sigmoid(2 - lam))
-        )
+        to_eps = _EPS_PER[self.kind]
+        match self.weighting:
+            case "none":
+                return None
+            case "min-snr":
+                return lambda lam: to_eps(lam) * (5 * (-lam).exp()).clamp(max=1.0)
+            case "sigmoid":
+                return lambda lam: to_eps(lam) * torch.sigmoid(2.0 - lam)
 
     def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         return diffusion_loss(

@@ -150,11 +150,7 @@ class Trainer:
         return out
 
     def save(self) -> Path | None:
-        """Write a checkpoint and drop the oldest; on a failed write, warn and go on with those there are.
-
-        Raises:
-            Diverged: a weight is not finite.
-        """
+        """Write a checkpoint and drop the oldest, or warn and go on; ``Diverged`` where a weight is not finite."""
         if not torch.stack([p.isfinite().all() for p in self.net.parameters()]).all():
             raise self._diverged("a weight is not finite")
         tensors = self._tensors()
@@ -187,11 +183,7 @@ class Trainer:
         self.load(found)
 
     def load(self, found: checkpoint.Checkpoint) -> None:
-        """Take over the state of a checkpoint.
-
-        Raises:
-            ValueError: one of ``config.fixed`` has changed, or its weights and optimizers do not fit this network.
-        """
+        """Take over a checkpoint; a ``ValueError`` where one of ``config.fixed`` has changed, or it does not fit."""
         state, now = found.state, self.config.to_json()
         then = {k: v for k, v in state["config"].items() if k in now and v != now[k]}
         for name in self.config.fixed:
@@ -230,12 +222,7 @@ class Trainer:
         return Diverged(f"{what} at step {self.step}; {where}. A lower lr, or clip, may help")
 
     def run(self) -> Path:
-        """Train to the end, save the averaged weights and return their file.
-
-        Raises:
-            Diverged: the loss or a weight is not finite.
-            Stopped: SIGTERM came; the state is saved.
-        """
+        """Train to the end, save the averaged weights and return their file; may raise ``Diverged`` or ``Stopped``."""
         config, first = self.config, self.ranks.first
         with _sigterm() as asked, Journal(config, self.step, self.images, enabled=first) as journal:
             begun, mark, at = time.monotonic() - self.seconds, self.seconds, self.images
@@ -345,7 +332,8 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Path:
     checkpoint.
 
     Raises:
-        Diverged, Stopped: as :meth:`Trainer.run`.
+        Diverged: the loss or a weight is no longer finite; the last good state is kept.
+        Stopped: SIGTERM came; the state is saved.
         ValueError, OSError: as :class:`Trainer`.
     """
     *earlier, last = config.parts()
