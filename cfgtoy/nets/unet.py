@@ -234,10 +234,10 @@ class UNet(_Down):
             self.ups.append(conv(c, width, 1) if c != width else nn.Identity())
             c = width
             self.merges.append(nn.ModuleList(conv(c, c, 1) for _ in range(count)))
-            attends = [resolution in attention and i == 0 for i in range(count)]
-            self.levels.append(
-                nn.ModuleList(Block(c, c, cond, dropout, with_it, head) for with_it in attends)
-            )
+            level = [
+                Block(c, c, cond, dropout, resolution in attention and i == 0, head) for i in range(count)
+            ]
+            self.levels.append(nn.ModuleList(level))
             resolution *= 2
         self.last = conv(c, self.args["in_channels"], bias=True, zero=True)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -88,11 +88,12 @@ def diffusion_loss(
 
 
 class EMA:
-    """An exponential moving average of a network's weights, the copy ``net`` that one samples from, after ``step``
-    updates.
+    """An exponential moving average of a network's weights: ``net``, which one samples from, after ``step`` updates.
 
-    The decay warms up, min(decay, (1 + t)/(10 + t)) at step t, so that early weights are forgotten; outside [0, 1) it
-    is a ``ValueError``.
+    The decay warms up, min(decay, (1 + t)/(10 + t)) at step t, so that early weights are forgotten.
+
+    Raises:
+        ValueError: ``decay`` outside [0, 1).
     """
 
     def __init__(self, net: nn.Module, decay: float = 0.999) -> None:
