@@ -289,9 +289,10 @@ class _Unpickler(pickle.Unpickler):
 def _pixels(data: Any) -> np.ndarray:
     """The array of bytes that ``data`` is, or stands in for."""
     match data:
-        case _Inert(state=(_, shape, _Inert(args=(code, *_)), fortran, bytes(raw))):
-            if code in ("u1", b"u1", "|u1", "uint8") and not fortran:
+        case _Inert(state=(_, shape, _Inert(args=(code, *_)), fortran, raw)):
+            if code in ("u1", b"u1", "|u1", "uint8") and isinstance(raw, bytes) and not fortran:
                 return np.frombuffer(raw, np.uint8).reshape(shape)
-        case list():
-            return np.asarray(data, np.uint8)
-    raise _Refused("holds an array in another form, takes bytes (u1) in C order")
+            raise _Refused(f"holds an array of type {code!r}, takes bytes (u1) in C order")
+        case _Inert():
+            raise _Refused("holds an array in an unknown form")
+    return np.asarray(data, np.uint8)
