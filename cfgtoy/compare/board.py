@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from .. import _checks, _files, samplers
+from .. import _checks, _files
 from .._provenance import provenance
 from ..guidance import Rule
-from .entrants import Entrant, entrant
+from ..samplers import SAMPLERS, sample
+from .entrants import Entrant, entrant, label
 from .measures import Counted, curl_of, measure
-from .problems import PROBLEMS, Problem
+from .problems import PROBLEMS, Problem, known
 from .problems import problem as make_problem
 
 __all__ = ["read", "run"]
@@ -41,10 +41,7 @@ class _Run:
     steps: int
 
     def record(self) -> Record:
-        return {
-            "rule": self.rule.record, "problem": self.problem.name, "w": self.w, "sampler": self.sampler,
-            "seed": self.seed, "n": self.n, "steps": self.steps,
-        }  # fmt: skip
+        return vars(self) | {"rule": self.rule.record, "problem": self.problem.name}
 
 
 def run(
@@ -73,8 +70,7 @@ def run(
         weights: w, counted from the conditional model.
         samplers: names in ``cfgtoy.samplers.SAMPLERS``.
         seeds: of the noise; what differs between them is the spread.
-        n: samples a record, shared by the problem's classes; by default what the problem says.
-        steps: levels; by default what the problem says.
+        n, steps: samples a record, shared by the problem's classes, and levels; by default what the problem says.
         out: a JSON file. What it already holds is not measured again, except where a rule had raised; it is written
             after each record, so a run that is killed loses the one at hand.
         progress: show a bar.
@@ -87,32 +83,33 @@ def run(
         ValueError: unknown names, no weights, a weight that is not finite, or a file that is no board.
         OSError: the file cannot be written.
     """
+    from tqdm.auto import tqdm
+
     entrants = [entrant(rule) for rule in _some("rules", rules)]
     weights = [_checks.number("weights", w) for w in _some("weights", weights)]
     seeds = [_checks.positive_int("seeds", seed, least=0) for seed in _some("seeds", seeds)]
     for name in _some("samplers", samplers):
-        _sampler(name)
+        known("samplers", name, SAMPLERS)
     for one in _some("problems", problems):
-        if not isinstance(one, Problem) and one not in PROBLEMS:
-            raise ValueError(f"problems: got {one!r}, takes one of {', '.join(PROBLEMS)}")
+        if not isinstance(one, Problem):
+            known("problems", one, PROBLEMS)
     for name, value in (("n", n), ("steps", steps)):
         if value is not None:
             _checks.positive_int(name, value, least=2)
-    store = _Store(out, command, entrants)
+    store, found = _Store(out, command, entrants), {}
     total = len(entrants) * len(problems) * len(weights) * len(samplers) * len(seeds)
-    with _bar(total if progress else None) as bar:
-        found = {}
+    with tqdm(total=total, disable=not progress, desc="compare") as bar:
         for problem in map(make_problem, problems):
-            count = n or problem.n
-            if count < 10 * len(problem.classes):
+            count, classes = n or problem.n, len(problem.classes)
+            if count < 10 * classes:
                 raise ValueError(
-                    f"n: got {count} for the {len(problem.classes)} classes of {problem.name}, takes ten a class"
+                    f"n: got {count} for the {classes} classes of {problem.name}, takes ten a class"
                 )
             for one, sampler, w in product(entrants, samplers, weights):
                 curl: list[float | None] = []
                 for seed in seeds:
                     task = _Run(one, problem, w, sampler, seed, count, steps or problem.steps)
-                    bar.set_postfix_str(f"{one.label} on {problem.name}, w = {w:g}")
+                    bar.set_postfix_str(f"{label(one.record)} on {problem.name}, w = {w:g}")
                     key = _key(task.record())
                     if key not in store.done:
                         store.add(_measured(task, curl))
@@ -142,69 +139,59 @@ def _measured(task: _Run, curl: list[float | None]) -> Record:
 
 def _figures(task: _Run, curl: list[float | None]) -> Record:
     problem, counted = task.problem, Counted(task.problem.denoiser)
-    grid = _sampler(task.sampler).grid(task.steps, within=getattr(problem.denoiser, "schedule", None))
-    grid = grid.to(problem.device)
-    parts = dict(problem.parts)
+    within = getattr(problem.denoiser, "schedule", None)
+    grid = SAMPLERS[task.sampler].grid(task.steps, within=within, device=problem.device)
+    parts: dict[str, Any] = {**problem.parts, "ratios": problem.ratios}
     if "bad" in parts:
         parts["bad"] = Counted(parts["bad"], also=counted)
-    parts["ratios"] = problem.ratios
     guided = task.rule.guide(counted, w=task.w, grid=grid, **parts)
     y = torch.tensor(problem.classes).repeat_interleave(-(-task.n // len(problem.classes)))[: task.n]
     generator = torch.Generator(problem.device).manual_seed(task.seed)
     batches = [
-        samplers.sample(
+        sample(
             guided, part.to(problem.device), shape=(len(part), *problem.shape), grid=grid, method=task.sampler,
             generator=generator,
         ).float()
         for part in y.split(BATCH)
     ]  # fmt: skip
-    x: Tensor = torch.cat(batches)
+    x = torch.cat(batches)
     evaluations = counted.count / len(x)
-    bad = int((~x.flatten(1).isfinite().all(1)).sum())
-    if bad:
+    if bad := int((~x.flatten(1).isfinite().all(1)).sum()):
         return {"error": f"NaN or infinite: {bad} of {len(x)} samples"}
     if (farthest := x.abs().max().item()) > FARTHEST:
         return {"error": f"ran off: the farthest sample has an entry of {farthest:.2g}"}
     if not curl:
         curl.append(curl_of(problem, guided, grid))
-    figures = measure(problem, x, y, task.w)
-    return {"measures": figures | {"curl": curl[0], "evaluations": evaluations}}
+    return {"measures": measure(problem, x, y, task.w) | {"curl": curl[0], "evaluations": evaluations}}
 
 
 class _Store:
     """The records so far: by key, and in a file where there is one."""
 
-    def __init__(self, out: str | Path | None, command: str, entrants: Iterable[Entrant]) -> None:
+    def __init__(self, out: str | Path | None, command: str, entrants: Sequence[Entrant]) -> None:
         self.out = None if out is None else Path(out)
         self.lines: dict[str, str] = {}
         self.done: dict[str, Record] = {}
-        self.made_by: list[Record] = []
-        self.noted = False
-        self.command = command
+        held: Record = {"made_by": [], "records": []}
         if self.out is not None:
             _files.try_writing(self.out)
             if self.out.exists():
                 held = _read(self.out)
-                self.made_by = held["made_by"]
-                # A function of somebody's own that was altered since is another rule under the same name.
-                now = {one.label: one.record for one in entrants if ":" in one.label}
-                for record in held["records"]:
-                    if now.get(record["rule"]["name"], record["rule"]) == record["rule"]:
-                        self._hold(record)
-                # What raised is tried again: the reason may be gone.
-                self.done = {key: r for key, r in self.done.items() if not _raised(r)}
+        self.made_by = [*held["made_by"], provenance(torch.device("cpu"), command)]
+        # A function of somebody's own that was altered since is another rule under the same name.
+        now = {one.record["name"]: one.record for one in entrants if ":" in one.record["name"]}
+        for record in held["records"]:
+            if now.get(record["rule"]["name"], record["rule"]) == record["rule"]:
+                self._hold(record)
+        # What raised is tried again: the reason may be gone.
+        self.done = {key: record for key, record in self.done.items() if not _raised(record)}
 
     def add(self, record: Record) -> None:
-        if not self.noted:
-            self.made_by.append(provenance(torch.device("cpu"), self.command))
-            self.noted = True
         self._hold(record | {"made_by": len(self.made_by) - 1})
         if self.out is not None:
-            lines = ",\n".join(self.lines.values())
-            made_by = json.dumps(self.made_by, ensure_ascii=False)
-            _files.write_atomically(
-                self.out, f'{{"made_by": {made_by},\n"records": [\n{lines}\n]}}\n'.encode()
-            )
+            made_by, lines = json.dumps(self.made_by, ensure_ascii=False), ",\n".join(self.lines.values())
+            text = f'{{"made_by": {made_by},\n"records": [\n{lines}\n]}}\n'
+            _files.write_atomically(self.out, text.encode())
 
     def _hold(self, record: Record) -> None:
         key = _key(record)
@@ -217,8 +204,7 @@ def _raised(record: Record) -> bool:
 
 
 def _key(record: Record) -> str:
-    names = ("rule", "problem", "w", "sampler", "seed", "n", "steps")
-    return json.dumps([record[name] for name in names], sort_keys=True)
+    return json.dumps([record[field.name] for field in fields(_Run)], sort_keys=True)
 
 
 def _read(path: Path) -> Record:
@@ -235,19 +221,7 @@ def _read(path: Path) -> Record:
     return held
 
 
-def _sampler(name: str) -> Any:
-    if name not in samplers.SAMPLERS:
-        raise ValueError(f"samplers: got {name!r}, takes one of {', '.join(samplers.SAMPLERS)}")
-    return samplers.SAMPLERS[name]
-
-
 def _some(name: str, values: Sequence[Any]) -> Sequence[Any]:
     if isinstance(values, str) or not len(values):
         raise ValueError(f"{name}: got {values!r}, takes a list of at least one")
     return values
-
-
-def _bar(total: int | None) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, disable=total is None, desc="compare")

@@ -25,9 +25,7 @@ class Embedded:
     :math:`v_\perp = \alpha\sigma(1 - s^2)/(\alpha^2 s^2 + \sigma^2)\, z_\perp`.
 
     Args:
-        mixture: of u, (k dimensions).
-        directions: Q, (d, k), orthonormal.
-        std: s.
+        mixture, directions, std: of u, in k dimensions; Q, (d, k), orthonormal; s.
     """
 
     def __init__(self, mixture: GaussianMixture, directions: Tensor, std: float) -> None:
@@ -41,14 +39,3 @@ class Embedded:
         slope = alpha * sigma * (1 - self.variance) / (alpha.square() * self.variance + sigma.square())
         across = z - inside @ self.directions.mT  # (b, d)
         return Prediction(z, lam, slope * across + v @ self.directions.mT, "v")
-
-
-class EmbeddedClassifier:
-    """log p(c | z_λ) of that data: what lies across the plane says nothing of the class."""
-
-    def __init__(self, mixture: GaussianMixture, directions: Tensor) -> None:
-        self.mixture, self.directions = mixture, directions
-
-    def __call__(self, z: Tensor, logsnr: Tensor) -> Tensor:
-        """(b, C)."""
-        return self.mixture.class_log_prob(z @ self.directions, logsnr)

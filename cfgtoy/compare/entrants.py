@@ -7,33 +7,33 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..guidance import PARTS, Rule
 from ..guidance import rule as make_rule
 from ..prediction import Denoiser
 
-__all__ = ["Entrant", "entrant"]
+__all__ = ["Entrant", "entrant", "label"]
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """A rule that can be called with all parts, and told apart in a file.
+class Entrant(NamedTuple):
+    """A rule as it is written down, and ``guide(denoiser, w=…, **parts) -> Denoiser``, which takes all parts."""
 
-    Attributes:
-        label: what the table calls it.
-        record: how it is written down.
-        guide: ``guide(denoiser, w=…, **parts) -> Denoiser``.
-    """
-
-    label: str
     record: dict[str, Any]
     guide: Callable[..., Denoiser]
 
 
-def entrant(rule: str | Mapping[str, Any] | Rule | Entrant) -> Entrant:
+def label(record: Mapping[str, Any]) -> str:
+    """What a table calls the rule of a record: its name, and its options in brackets."""
+    options = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in record.get("options", {}).items()
+    ]
+    return record["name"] + (f"({', '.join(options)})" if options else "")
+
+
+def entrant(rule: str | Mapping[str, Any] | Rule) -> Entrant:
     """Make ready a rule by its name, its record, a Rule, or ``"module:function"``.
 
     A name may be followed by options, as the table has them: ``"apg(eta=0.2)"``.
@@ -44,13 +44,10 @@ def entrant(rule: str | Mapping[str, Any] | Rule | Entrant) -> Entrant:
     Raises:
         ValueError: an unknown name or option, or a function that is not there.
     """
-    if isinstance(rule, Entrant):
-        return rule
     if isinstance(rule, str) and ":" in rule:
         return _own(rule)
-    made = make_rule(_with_options(rule)) if isinstance(rule, str) else make_rule(rule)
-    options = ", ".join(f"{k}={v}" for k, v in made.to_json()["options"].items())
-    return Entrant(made.name + (f"({options})" if options else ""), made.to_json(), made)
+    made = _with_options(rule) if isinstance(rule, str) else make_rule(rule)
+    return Entrant(made.to_json(), made)
 
 
 def _with_options(text: str) -> Rule:
@@ -81,9 +78,8 @@ def _own(name: str) -> Entrant:
         raise ValueError(f"rules: got {name!r}, takes a function f(denoiser, *, w)")
 
     def guide(denoiser: Denoiser, *, w: float, **parts: Any) -> Denoiser:
-        given = {key: value for key, value in parts.items() if key in takes and key in PARTS}
-        return function(denoiser, w=w, **given)
+        return function(denoiser, w=w, **{key: parts[key] for key in PARTS if key in takes and key in parts})
 
     file = getattr(found, "__file__", None)
     digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
-    return Entrant(name, {"name": name, "sha256": digest}, guide)
+    return Entrant({"name": name, "sha256": digest}, guide)

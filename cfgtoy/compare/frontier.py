@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import fmean, stdev
 from typing import Any
 
 from .. import _checks
+from .entrants import label
 
 __all__ = ["Row", "at_class_probability", "frontier", "hypervolume", "summary"]
+
+Figures = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class Row:
 
     Attributes:
         rule, problem, w, sampler: what was run.
-        mean: of each measure; None where the problem cannot tell.
-        spread: standard deviation over the seeds, 0 for one.
+        mean, spread: of each measure, its mean and standard deviation over the seeds, 0 for one; None where the
+            problem cannot tell.
         seeds: how many were measured.
         error: what went wrong at a seed, if anything did; the figures are then of the others.
     """
@@ -30,8 +32,8 @@ class Row:
     problem: str
     w: float
     sampler: str
-    mean: Mapping[str, float | None]
-    spread: Mapping[str, float | None]
+    mean: Figures
+    spread: Figures
     seeds: int
     error: str | None = None
 
@@ -40,32 +42,22 @@ def summary(records: Sequence[Mapping[str, Any]]) -> list[Row]:
     """The records with their seeds brought together, in their order."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for record in records:
-        options = ", ".join(f"{k}={_short(v)}" for k, v in record["rule"].get("options", {}).items())
-        label = record["rule"]["name"] + (f"({options})" if options else "")
-        key = (label, record["problem"], record["w"], record["sampler"], record["n"], record["steps"])
-        groups.setdefault(key, []).append(record)
+        asked = [record[name] for name in ("problem", "w", "sampler", "n", "steps")]
+        groups.setdefault((label(record["rule"]), *asked), []).append(record)
     rows = []
-    for key, group in groups.items():
+    for (rule, problem, w, sampler, *_), group in groups.items():
         good = [record["measures"] for record in group if "measures" in record]
-        mean: dict[str, float | None] = {}
-        spread: dict[str, float | None] = {}
-        for name in good[0] if good else ():
-            values = [one[name] for one in good]
-            mean[name], spread[name] = (None, None) if None in values else _mean_and_spread(values)
+        values = {name: [one[name] for one in good] for name in (good[0] if good else ())}
+        mean = {name: None if None in v else fmean(v) for name, v in values.items()}
+        spread = {name: None if None in v else stdev(v) if len(v) > 1 else 0.0 for name, v in values.items()}
         error = next((record["error"] for record in group if "error" in record), None)
-        rows.append(Row(*key[:4], mean, spread, len(good), error))
+        rows.append(Row(rule, problem, w, sampler, mean, spread, len(good), error))
     return rows
 
 
 def frontier(rows: Sequence[Row], quality: str = "precision", diversity: str = "recall") -> list[Row]:
     """Those of the rows that no other one beats in both measures, by rising diversity. Both are best when high."""
-    points = [(row, *_pair(row, quality, diversity)) for row in rows if _known(row, quality, diversity)]
-    best = [
-        (row, q, d)
-        for row, q, d in points
-        if not any(q2 >= q and d2 >= d and (q2 > q or d2 > d) for _, q2, d2 in points)
-    ]
-    return [row for row, _, _ in sorted(best, key=lambda point: point[2])]
+    return [row for _, _, row in _best(rows, quality, diversity)]
 
 
 def hypervolume(rows: Sequence[Row], quality: str = "precision", diversity: str = "recall") -> float:
@@ -75,12 +67,27 @@ def hypervolume(rows: Sequence[Row], quality: str = "precision", diversity: str 
         ValueError: a measure below 0.
     """
     area, reached = 0.0, 0.0
-    for q, d in sorted({_pair(row, quality, diversity) for row in frontier(rows, quality, diversity)}):
+    for q, d in sorted({(q, d) for q, d, _ in _best(rows, quality, diversity)}):
         if min(q, d) < 0:
             raise ValueError(f"rows: got {quality} = {q:g} and {diversity} = {d:g}, takes none below 0")
         # By rising quality diversity falls: a strip a point.
         area, reached = area + (q - reached) * d, q
     return area
+
+
+def _best(rows: Sequence[Row], quality: str, diversity: str) -> list[tuple[float, float, Row]]:
+    """The frontier with its two measures."""
+    points = [
+        (q, d, row)
+        for row in rows
+        if (q := row.mean.get(quality)) is not None and (d := row.mean.get(diversity)) is not None
+    ]
+    best = [
+        (q, d, row)
+        for q, d, row in points
+        if not any(q2 >= q and d2 >= d and (q2, d2) != (q, d) for q2, d2, _ in points)
+    ]
+    return sorted(best, key=lambda point: point[1])
 
 
 def at_class_probability(rows: Sequence[Row], target: float) -> Row | None:
@@ -102,44 +109,20 @@ def at_class_probability(rows: Sequence[Row], target: float) -> Row | None:
     target = _checks.unit_interval("target", target)
     if len({(row.rule, row.problem, row.sampler) for row in rows}) > 1:
         raise ValueError("rows: got several rules, problems or samplers, takes those of one")
-    name = "class_probability"
-    known = sorted((row for row in rows if row.mean.get(name) is not None), key=lambda row: row.w)
-    for row in known:
-        if row.mean[name] == target:
+    by_weight = sorted(rows, key=lambda row: row.w)
+    known = [(p, row) for row in by_weight if (p := row.mean.get("class_probability")) is not None]
+    for p, row in known:
+        if p == target:
             return row
-    for low, high in pairwise(known):
-        a, b = _value(low, name), _value(high, name)
+    for (a, low), (b, high) in pairwise(known):
         if min(a, b) < target < max(a, b):
             t = (target - a) / (b - a)
-            mean = {key: _between(low.mean[key], high.mean.get(key), t) for key in low.mean}
-            spread = {key: _between(low.spread[key], high.spread.get(key), t) for key in low.spread}
-            w = low.w + t * (high.w - low.w)
-            return Row(low.rule, low.problem, w, low.sampler, mean, spread, min(low.seeds, high.seeds))
+            mean, spread = _between(low.mean, high.mean, t), _between(low.spread, high.spread, t)
+            w, seeds = low.w + t * (high.w - low.w), min(low.seeds, high.seeds)
+            return replace(low, w=w, mean=mean, spread=spread, seeds=seeds, error=None)
     return None
 
 
-def _between(a: float | None, b: float | None, t: float) -> float | None:
-    return None if a is None or b is None else a + t * (b - a)
-
-
-def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    mean = math.fsum(values) / len(values)
-    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
-
-
-def _known(row: Row, *names: str) -> bool:
-    return all(row.mean.get(name) is not None for name in names)
-
-
-def _pair(row: Row, quality: str, diversity: str) -> tuple[float, float]:
-    return _value(row, quality), _value(row, diversity)
-
-
-def _value(row: Row, name: str) -> float:
-    value = row.mean[name]
-    assert value is not None
-    return value
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _between(low: Figures, high: Figures, t: float) -> Figures:
+    pairs = {name: (a, high.get(name)) for name, a in low.items()}
+    return {name: None if a is None or b is None else a + t * (b - a) for name, (a, b) in pairs.items()}

@@ -45,19 +45,12 @@ def mlp(mixture: GaussianMixture, steps: int = 800, seed: int = 0) -> tuple[NetD
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net, early = (MLP(mixture.dim, mixture.num_classes, width=64) for _ in range(2))
-    run = fit(
-        net,
-        lambda n, g: mixture.sample_labeled(n, g),
-        steps=steps,
-        batch_size=256,
-        kind="v",
-        generator=generator,
-    )
+    run = fit(net, mixture.sample_labeled, steps=steps, batch_size=256, kind="v", generator=generator)
     for record in run:
         if record.step == steps // 5:
             early.load_state_dict(record.ema.net.state_dict())
-        good = record.ema.net
-    return tuple(NetDenoiser(one.eval().requires_grad_(False), "v") for one in (good, early))  # type: ignore[return-value]
+    good, bad = (NetDenoiser(one.eval().requires_grad_(False), "v") for one in (record.ema.net, early))
+    return good, bad
 
 
 WAYS: dict[str, Callable[[GaussianMixture], GaussianMixture]] = {

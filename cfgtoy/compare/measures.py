@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from .. import metrics
+from ..mixture import GaussianMixture
 from ..prediction import Denoiser, Prediction
 from ..process import diffuse
 from .problems import Problem
-from .truth import ImageTruth, Truth
+from .truth import CLEAN, ImageTruth, Truth
 
 __all__ = ["MEASURES", "Counted", "curl_of", "measure"]
 
@@ -32,12 +34,7 @@ MEASURES = {
 
 
 class Counted:
-    """A denoiser that counts the samples it is asked about; a doubled batch counts twice.
-
-    Args:
-        denoiser: whatever is asked.
-        also: another one, whose count this one adds to.
-    """
+    """A denoiser that counts the samples it is asked about, for ``also`` where given; a doubled batch counts twice."""
 
     def __init__(self, denoiser: Denoiser, also: Counted | None = None) -> None:
         self.denoiser, self.also, self.count = denoiser, also, 0
@@ -61,23 +58,23 @@ def measure(problem: Problem, x: Tensor, y: Tensor, w: float) -> dict[str, float
 
     Args:
         problem: what was sampled.
-        x: samples, (n, \\*d), finite.
-        y: their classes, (n,).
+        x, y: samples, (n, \\*d), finite, and their classes, (n,).
         w: the weight, for the tilted density.
     """
     if isinstance(problem.truth, ImageTruth):
         return _of_images(problem.truth, x, y)
     each = [_of_class(problem.truth, x[y == c], int(c), w) for c in y.unique()]
-    return {name: _mean([one[name] for one in each]) for name in each[0]}
+    columns: dict[str, list[Any]] = {name: [one[name] for one in each] for name in each[0]}
+    return {name: None if None in values else fmean(values) for name, values in columns.items()}
 
 
 def _of_class(truth: Truth, x: Tensor, c: int, w: float) -> dict[str, float | None]:
     seen = truth.seen(x)
-    probability = truth.class_prob(seen, c)
+    probability, manifold = truth.class_prob(seen, c), truth.manifold(c)
     # One estimate of the samples' entropy serves both divergences.
     kl = metrics.kl_to_density(seen, lambda at: truth.log_prob(at, c))
     apart = (truth.log_prob(seen, c) - truth.tilted_log_prob(seen, c, w)).double().mean().item()
-    pr = metrics.precision_recall(truth.manifold(c), seen[: len(truth.manifold(c))])
+    precision, recall = metrics.precision_recall(manifold, seen[: len(manifold)])
     return {
         "kl_class": kl,
         "kl_tilted": kl + apart,
@@ -85,32 +82,31 @@ def _of_class(truth: Truth, x: Tensor, c: int, w: float) -> dict[str, float | No
         "class_probability": None if probability is None else probability.double().mean().item(),
         "modes": _modes(truth, seen, c),
         "covariance_ratio": x.double().var(0).mean().item() / truth.variance(c),
-        "precision": pr.precision,
-        "recall": pr.recall,
+        "precision": precision,
+        "recall": recall,
     }
 
 
 def _modes(truth: Truth, seen: Tensor, c: int) -> float:
     """The share of the class's components that get at least a tenth of the samples due to them."""
-    parts = truth.components(c)
-    nearest = parts.class_log_prob(seen, 30.0).argmax(1)
-    counts = nearest.bincount(minlength=parts.num_components)
+    mixture, own = truth.mixture, truth.mixture.labels == c
+    parts = GaussianMixture(mixture.means[own], mixture.covs[own], mixture.weights[own])
+    counts = parts.class_log_prob(seen, CLEAN).argmax(1).bincount(minlength=parts.num_components)
     return (counts >= 0.1 * parts.weights * len(seen)).double().mean().item()
 
 
 def _of_images(truth: ImageTruth, x: Tensor, y: Tensor) -> dict[str, float | None]:
-    found = [truth.extractor(part) for part in x.clamp(-1, 1).split(500)]
-    features = torch.cat([f for f, _ in found]).cpu()
-    probabilities = torch.cat([p for _, p in found]).cpu()
+    found = zip(*(truth.extractor(part) for part in x.clamp(-1, 1).split(500)), strict=True)
+    features, probabilities = (torch.cat(parts).cpu() for parts in found)
     real = truth.features[torch.isin(truth.labels, y.cpu())]
-    pr = metrics.precision_recall(real[:: max(1, len(real) // 2000)], features)
+    precision, recall = metrics.precision_recall(real[:: max(1, len(real) // 2000)], features)
     own = probabilities.gather(1, y.cpu()[:, None])[:, 0]
     trace = [metrics.moments(one)[1].trace().item() for one in (features, real)]
     return {
         "class_probability": own.double().mean().item(),
         "covariance_ratio": trace[0] / trace[1],
-        "precision": pr.precision,
-        "recall": pr.recall,
+        "precision": precision,
+        "recall": recall,
         "frechet": metrics.frechet_distance(features, real),
     }
 
@@ -124,27 +120,15 @@ def curl_of(problem: Problem, guided: Denoiser, grid: Tensor, points: int = 64) 
     if isinstance(problem.truth, ImageTruth):
         return None
     level = grid[grid.abs().argmin()]
-    generator = torch.Generator().manual_seed(4)
-    c = problem.classes[0]
+    generator, c = torch.Generator().manual_seed(4), problem.classes[0]
     z = diffuse(problem.truth.sample(points, c, generator), level, generator=generator)
     y = torch.full((points,), c)
     try:
         if z.shape[1] > 8:
-            norms = metrics.curl_norm(guided, z, level, y, probes=2, generator=_copy(generator))[0]
+            norms = metrics.curl_norm(guided, z, level, y, probes=2, generator=generator)[0]
         else:
             norms = metrics.curl(guided, z, level, y).flatten(1).norm(dim=1)
     except RuntimeError:
         return None
     value = norms.square().mean().sqrt().item()
     return value if value == value else None
-
-
-def _copy(generator: Generator) -> Generator:
-    copy = torch.Generator()
-    copy.set_state(generator.get_state())
-    return copy
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None

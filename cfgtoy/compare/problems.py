@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,11 +18,13 @@ from ..guidance import Ratios
 from ..metrics import extractors
 from ..mixture import GaussianMixture
 from ..prediction import Denoiser
-from .embedded import Embedded, EmbeddedClassifier, plane
+from .embedded import Embedded, plane
 from .imperfect import WAYS, blurred, mlp
 from .truth import ImageTruth, Truth
 
-__all__ = ["PROBLEMS", "Problem", "problem"]
+__all__ = ["PROBLEMS", "Problem", "known", "problem"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,11 @@ class Problem:
 
     Attributes:
         name: its key in :data:`PROBLEMS`.
-        denoiser: the model to guide, exact or imperfect.
-        truth: densities and exact samples, or real images.
-        shape: of one sample.
-        classes: those that samples are drawn of; one speaks for all where they are alike.
+        denoiser, truth: the model to guide, exact or imperfect; densities and exact samples, or real images.
+        shape, classes: of one sample; those that are drawn, of which one speaks for all where they are alike.
         parts: what a rule may need: ``classifier``, ``bad``.
         device: where the denoiser works.
-        n: samples in all that a measurement takes, where nobody says another number.
-        steps: levels of the sampler, likewise.
+        n, steps: samples in all that a measurement takes, and levels, where nobody says another number.
     """
 
     name: str
@@ -66,32 +65,26 @@ def _points(
     name: str, make: Callable[[], GaussianMixture], classes: tuple[int, ...], way: str | None = None
 ) -> Problem:
     mixture = make()
-    if way == "mlp":
-        model, bad = mlp(mixture)
-        return Problem(
-            name, model, Truth(mixture), (2,), classes, {"classifier": ExactClassifier(mixture), "bad": bad}
-        )
-    seen = WAYS[way](mixture) if way else mixture
-    parts = {"classifier": ExactClassifier(seen), "bad": blurred(seen, 0.3)}
-    return Problem(name, seen, Truth(mixture), (2,), classes, parts)
+    seen = WAYS[way](mixture) if way in WAYS else mixture
+    model, bad = mlp(mixture) if way == "mlp" else (seen, blurred(seen, 0.3))
+    parts = {"classifier": ExactClassifier(seen), "bad": bad}
+    return Problem(name, model, Truth(mixture), (2,), classes, parts)
 
 
 def _pair(name: str) -> Problem:
-    zero = torch.zeros(1, 1)
+    zero, bad = torch.zeros(1, 1), datasets.gaussian_pair(1.5, 2.5)
     truth = Truth(GaussianMixture(zero, 1.0), marginal=GaussianMixture(zero, 2.0))
-    return Problem(
-        name, datasets.gaussian_pair(), truth, (1,), (0,), {"bad": datasets.gaussian_pair(1.5, 2.5)}
-    )
+    return Problem(name, datasets.gaussian_pair(), truth, (1,), (0,), {"bad": bad})
 
 
 def _long_ring(name: str, dim: int, way: str | None = None) -> Problem:
     mixture, std, directions = datasets.ring(), 0.15, plane(dim)
-    seen = WAYS[way](mixture) if way else mixture
+    seen = WAYS[way](mixture) if way in WAYS else mixture
     spread = {None: std, "blurred": (std**2 + 0.15**2) ** 0.5, "too-narrow": 0.6 * std}[way]
-    wide = blurred(seen, 0.3)
     parts = {
-        "classifier": EmbeddedClassifier(seen, directions),
-        "bad": Embedded(wide, directions, (spread**2 + 0.3**2) ** 0.5),
+        # What lies across the plane says nothing of the class.
+        "classifier": lambda z, logsnr: seen.class_log_prob(z @ directions, logsnr),
+        "bad": Embedded(blurred(seen, 0.3), directions, (spread**2 + 0.3**2) ** 0.5),
     }
     truth = Truth(mixture, plane=directions, std=std)
     return Problem(name, Embedded(seen, directions, spread), truth, (dim,), (0,), parts)
@@ -105,36 +98,45 @@ def _images(name: str, bad: str | None, device: str, n: int, steps: int) -> Prob
     extractor = extractors.load(f"{name}-evaluator", place)
     data = load_images(name, "train")
     features = torch.cat([found.cpu() for found, _ in extractors.over(extractor, data.images, device=place)])
-    parts: dict[str, Any] = {"classifier": artifacts.load_noisy_classifier(f"{name}-noisy-classifier", place)}
-    if bad:
-        parts["bad"] = artifacts.load_denoiser(bad, place)
+    parts: dict[str, Any] = {"bad": artifacts.load_denoiser(bad, place)} if bad else {}
+    parts["classifier"] = artifacts.load_noisy_classifier(f"{name}-noisy-classifier", place)
     truth = ImageTruth(extractor, features, data.labels)
     return Problem(name, model, truth, model.shape, tuple(range(len(model.classes))), parts, place, n, steps)
 
 
-_PLANE: dict[str, tuple[Callable[[], GaussianMixture], tuple[int, ...]]] = {
-    "three-gaussians": (datasets.three_gaussians, (0,)),
-    "ring": (datasets.ring, (0,)),
-    "overlapping": (datasets.overlapping, (0, 1)),
-    "tree": (datasets.tree, (0, 1)),
+_PLANE: dict[str, dict[str, Any]] = {
+    "three-gaussians": {"make": datasets.three_gaussians, "classes": (0,)},
+    "ring": {"make": datasets.ring, "classes": (0,)},
+    "overlapping": {"make": datasets.overlapping, "classes": (0, 1)},
+    "tree": {"make": datasets.tree, "classes": (0, 1)},
 }
 
-PROBLEMS: dict[str, Callable[[str], Problem]] = {"gaussian-pair": _pair}
+PROBLEMS: dict[str, Callable[[str], Problem]] = {
+    "gaussian-pair": _pair,
+    **{name: partial(_points, **about) for name, about in _PLANE.items()},
+    **{
+        f"{name}-{way}": partial(_points, way=way, **about)
+        for name, about in _PLANE.items()
+        for way in (*WAYS, "mlp")
+        # A class of one component has none to lose.
+        if way != "too-few-modes" or name in ("overlapping", "tree")
+    },
+    **{
+        f"ring-{dim}d" + (f"-{way}" if way else ""): partial(_long_ring, dim=dim, way=way)
+        for dim in (64, 512)
+        for way in (None, "blurred", "too-narrow")
+    },
+    "digits": partial(_images, bad="digits-weak", device="cpu", n=200, steps=16),
+    "cifar10": partial(_images, bad=None, device="auto", n=10_000, steps=32),
+}
 """Every problem by its name, made when it is first asked for: ``PROBLEMS[name](name)``; see :func:`problem`."""
 
-for _name, (_make, _classes) in _PLANE.items():
-    PROBLEMS[_name] = partial(_points, make=_make, classes=_classes)
-for _name, (_make, _classes) in _PLANE.items():
-    for _way in (*WAYS, "mlp"):
-        # A class of one component has none to lose.
-        if _way != "too-few-modes" or _name in ("overlapping", "tree"):
-            PROBLEMS[f"{_name}-{_way}"] = partial(_points, make=_make, classes=_classes, way=_way)
-for _dim in (64, 512):
-    PROBLEMS[f"ring-{_dim}d"] = partial(_long_ring, dim=_dim)
-    for _way in ("blurred", "too-narrow"):
-        PROBLEMS[f"ring-{_dim}d-{_way}"] = partial(_long_ring, dim=_dim, way=_way)
-PROBLEMS["digits"] = partial(_images, bad="digits-weak", device="cpu", n=200, steps=16)
-PROBLEMS["cifar10"] = partial(_images, bad=None, device="auto", n=10_000, steps=32)
+
+def known(argument: str, name: str, table: Mapping[str, T]) -> T:
+    """What is called ``name`` in a table."""
+    if name not in table:
+        raise ValueError(f"{argument}: got {name!r}, takes one of {', '.join(table)}")
+    return table[name]
 
 
 def problem(name: str | Problem) -> Problem:
@@ -143,8 +145,4 @@ def problem(name: str | Problem) -> Problem:
     Raises:
         ValueError: an unknown name, or a problem that this machine cannot take.
     """
-    if isinstance(name, Problem):
-        return name
-    if name not in PROBLEMS:
-        raise ValueError(f"problems: got {name!r}, takes one of {', '.join(PROBLEMS)}")
-    return PROBLEMS[name](name)
+    return name if isinstance(name, Problem) else known("problems", name, PROBLEMS)(name)

@@ -6,20 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .frontier import Row, at_class_probability, hypervolume, summary
+from .measures import MEASURES
 
 __all__ = ["plot", "table"]
 
-COLUMNS = {
+_HEADS = {
     "kl_class": "KL class",
     "kl_tilted": "KL tilted",
-    "outside": "outside",
     "class_probability": "p(c|x)",
-    "modes": "modes",
     "covariance_ratio": "cov.",
     "precision": "prec.",
-    "recall": "recall",
     "frechet": "Fréchet",
-    "curl": "curl",
     "evaluations": "evals",
 }
 
@@ -34,21 +31,15 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
     blocks = []
     for problem in dict.fromkeys(row.problem for row in rows):
         mine = [row for row in rows if row.problem == problem]
-        names = [name for name in COLUMNS if any(row.mean.get(name) is not None for row in mine)]
-        lines = [["rule", "w", *(COLUMNS[name] for name in names)]]
-        lines += [_line(row, names) for row in mine]
-        groups = _groups(mine)
-        target = _target(groups)
-        tail = [["rule", "hypervolume"]]
-        matched = []
-        for label, group in groups.items():
-            tail.append([label, f"{hypervolume(group):.3f}"])
-            row = at_class_probability(group, target) if target is not None else None
-            if row is not None:
-                matched.append(_line(row, names, label))
-        text = f"{problem}\n{_laid_out(lines)}\n\nprecision and recall reached, as an area\n{_laid_out(tail)}"
-        if matched:
-            text += f"\n\nat class probability {target:.3f}\n{_laid_out([lines[0], *matched])}"
+        names = [name for name in MEASURES if any(row.mean.get(name) is not None for row in mine)]
+        head, groups = ["rule", "w", *(_HEADS.get(name, name) for name in names)], _groups(mine)
+        areas = [[label, f"{hypervolume(group):.3f}"] for label, group in groups.items()]
+        text = f"{problem}\n{_laid_out([head, *(_line(row, names) for row in mine)])}\n\n"
+        text += f"precision and recall reached, as an area\n{_laid_out([['rule', 'hypervolume'], *areas])}"
+        if (target := _target(groups)) is not None:
+            matched = ((label, at_class_probability(group, target)) for label, group in groups.items())
+            lines = [_line(row, names, label) for label, row in matched if row is not None]
+            text += f"\n\nat class probability {target:.3f}\n{_laid_out([head, *lines])}"
         blocks.append(text)
     return "\n\n\n".join(blocks)
 
@@ -65,7 +56,7 @@ def plot(records: Sequence[Mapping[str, Any]], quality: str = "precision", diver
     problems = list(dict.fromkeys(row.problem for row in rows)) or ["nothing measured"]
     columns = min(3, len(problems))
     fig, axes = plotting.subplots(columns, -(-len(problems) // columns), squeeze=False)
-    for ax in list(axes.flat)[len(problems) :]:
+    for ax in axes.flat[len(problems) :]:
         ax.set_axis_off()
     for ax, problem in zip(axes.flat, problems, strict=False):
         for i, (label, group) in enumerate(_groups([r for r in rows if r.problem == problem]).items()):
@@ -89,13 +80,10 @@ def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _target(groups: Mapping[str, Sequence[Row]]) -> float | None:
-    """The highest class probability that each rule reaches."""
-    reached = []
-    for group in groups.values():
-        known = [p for row in group if (p := row.mean.get("class_probability")) is not None]
-        if known:
-            reached.append(max(known))
-    return min(reached, default=None) if len(reached) > 1 else None
+    """The highest class probability that each rule reaches, where there are several rules."""
+    each = ([p for row in g if (p := row.mean.get("class_probability")) is not None] for g in groups.values())
+    reached = [max(known) for known in each if known]
+    return min(reached) if len(reached) > 1 else None
 
 
 def _line(row: Row, names: Sequence[str], label: str | None = None) -> list[str]:
@@ -114,10 +102,8 @@ def _figure(mean: float | None, spread: float | None) -> str:
 
 def _laid_out(lines: Sequence[Sequence[str]]) -> str:
     full = [line for line in lines if len(line) >= len(lines[0])]
-    widths = [max(len(line[i]) for line in full) for i in range(len(lines[0]))]
+    widths = [max(map(len, column)) for column in zip(*full, strict=False)]
     widths[0] = max(len(line[0]) for line in lines)
-    texts = []
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
-        texts.append("  ".join([*cells, *line[len(widths) :]]).rstrip())
-    return "\n".join(texts)
+    # A note stands behind the last column, as wide as it is.
+    padded = ((cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=False)) for line in lines)
+    return "\n".join("  ".join(line).rstrip() for line in padded)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from ..metrics import Manifold
+from ..metrics.extractors import Extractor
 from ..mixture import GaussianMixture
 
 __all__ = ["ImageTruth", "Truth"]
@@ -46,17 +46,10 @@ class Truth:
         self.threshold = lru_cache(None)(self._threshold)
         self.log_normalizer = lru_cache(None)(self._log_normalizer)
         self.manifold = lru_cache(None)(self._manifold)
-        self.components = lru_cache(None)(self._components)
 
     def seen(self, x: Tensor) -> Tensor:
         """The coordinates that the classes differ in, (b, k): those of the plane, or x itself."""
         return x if self.plane is None else x @ self.plane
-
-    def off(self, x: Tensor) -> Tensor | None:
-        """‖x − its projection‖² / σ², (b,): how far off the plane; None where there is nothing else."""
-        if self.plane is None:
-            return None
-        return (x - self.seen(x) @ self.plane.mT).square().sum(1) / self.std**2
 
     def log_prob(self, seen: Tensor, y: int | None) -> Tensor:
         """log p(x | y) of coordinates that are :meth:`seen`, or log p(x) where y is None, (b,)."""
@@ -99,41 +92,31 @@ class Truth:
         return (self.mixture.mean_cov(y)[1].trace().item() + across) / self.dim
 
     def _full_log_prob(self, x: Tensor, y: int) -> Tensor:
-        inside, off = self.log_prob(self.seen(x), y), self.off(x)
-        return inside if off is None else inside - 0.5 * off
+        """log p(x | y) up to a constant, (b,), what lies off the plane included."""
+        seen = self.seen(x)
+        inside = self.log_prob(seen, y)
+        if self.plane is None:
+            return inside
+        return inside - 0.5 * (x - seen @ self.plane.mT).square().sum(1) / self.std**2
 
     def _threshold(self, y: int) -> float:
         # A tenth is enough where samples are long.
         n = DRAWS if self.plane is None else DRAWS // 10
-        return torch.quantile(self._full_log_prob(self.sample(n, y, _seeded(1)), y), 0.01).item()
+        x = self.sample(n, y, torch.Generator().manual_seed(1))
+        return torch.quantile(self._full_log_prob(x, y), 0.01).item()
 
     def _log_normalizer(self, y: int, w: float) -> float:
-        tilt = w * self.log_tilt(self.mixture.sample(DRAWS, y, _seeded(2)), y).double()
-        return tilt.logsumexp(0).item() - math.log(DRAWS)
+        x = self.mixture.sample(DRAWS, y, torch.Generator().manual_seed(2))
+        return (w * self.log_tilt(x, y).double()).logsumexp(0).item() - math.log(DRAWS)
 
     def _manifold(self, y: int) -> Manifold:
-        return Manifold(self.mixture.sample(REAL, y, _seeded(3)))
-
-    def _components(self, y: int) -> GaussianMixture:
-        """The class's components, each a class of its own."""
-        own = self.mixture.labels == y
-        return GaussianMixture(self.mixture.means[own], self.mixture.covs[own], self.mixture.weights[own])
+        return Manifold(self.mixture.sample(REAL, y, torch.Generator().manual_seed(3)))
 
 
 @dataclass(frozen=True)
 class ImageTruth:
-    """Real images in the features of a classifier, where no density is known.
+    """Real images in the features of a classifier, where no density is known."""
 
-    Attributes:
-        extractor: images -> features and class probabilities.
-        features: of real images, (n, f).
-        labels: their classes, (n,).
-    """
-
-    extractor: Any
-    features: Tensor
-    labels: Tensor
-
-
-def _seeded(seed: int) -> Generator:
-    return torch.Generator().manual_seed(seed)
+    extractor: Extractor
+    features: Tensor  # of real images, (n, f)
+    labels: Tensor  # their classes, (n,)
