@@ -7,12 +7,7 @@ from contextlib import contextmanager
 
 __all__ = ["needs"]
 
-_PACKAGES = {
-    "IPython": "ipython",
-    "PIL": "pillow",
-    "sklearn": "scikit-learn",
-    "torch_fidelity": "torch-fidelity",
-}
+_PACKAGES = {"IPython": "ipython", "PIL": "pillow", "sklearn": "scikit-learn"}
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """Files: safetensors with a few lines of JSON beside the tensors, and the manifest of what ships with the project.
 
-``data/manifest.json`` lists the files that ship with the project, each with its SHA-256; loading one by
-name checks it. They are looked for in the folder that ``CFGTOY_DATA`` names, else in ``data/`` of the checkout, else
-in the installed package, which carries a copy. Any other ``.safetensors`` file loads by its path. Nothing is ever
-unpickled.
+``data/manifest.json`` lists the files that ship with the project, each with its SHA-256, which loading one by name
+checks. Any other ``.safetensors`` file loads by its path. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -17,19 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
-
-__all__ = [
-    "Artifact",
-    "data_folder",
-    "load",
-    "manifest",
-    "manifest_add",
-    "save",
-    "try_writing",
-    "write_atomically",
-]
 
 ENVIRONMENT = "CFGTOY_DATA"
 MANIFEST = "manifest.json"
@@ -47,10 +35,7 @@ class Artifact:
 
 
 def write_atomically(path: str | Path, content: bytes) -> str:
-    """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never a part.
-
-    Returns:
-        The SHA-256 of ``content``, in hexadecimal.
+    """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never a part; give its SHA-256.
 
     Raises:
         OSError: when the folder cannot be written or the disk is full; the old file, if any, is untouched.
@@ -72,11 +57,7 @@ def write_atomically(path: str | Path, content: bytes) -> str:
 
 
 def try_writing(path: Path) -> None:
-    """Raise now what would be raised after the work: an unwritable folder.
-
-    Raises:
-        OSError: when no file can be made beside ``path``.
-    """
+    """Raise now the OSError that would be raised after the work, when no file can be made beside ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     probe = path.with_name(f".{path.name}.probe")
     probe.write_bytes(b"")
@@ -84,19 +65,13 @@ def try_writing(path: Path) -> None:
 
 
 def to_bytes(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], key: str = KEY) -> bytes:
-    """Tensors, on any device, and JSON, under ``key``, as the content of a safetensors file.
-
-    Raises:
-        ValueError: when ``meta`` is not JSON.
-    """
-    from safetensors.torch import save
-
+    """Tensors, on any device, and JSON, under ``key``, as the content of a safetensors file."""
     try:
         text = json.dumps(dict(meta), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"meta: got something that is not JSON ({error})") from error
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(flat, metadata={key: text})
+    return safetensors.torch.save(flat, metadata={key: text})
 
 
 def from_bytes(raw: bytes, key: str = KEY) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -105,27 +80,18 @@ def from_bytes(raw: bytes, key: str = KEY) -> tuple[dict[str, Tensor], dict[str,
     Raises:
         ValueError: when it is no safetensors file, or not all of one.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     try:
-        tensors = load(raw)
+        tensors = safetensors.torch.load(raw)
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
         return tensors, json.loads(header.get("__metadata__", {}).get(key, "{}"))
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"truncated, altered or not a safetensors file ({error})") from error
 
 
 def save(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str:
-    """Write tensors and JSON to a safetensors file, atomically.
+    """Write tensors, on any device, and JSON to a safetensors file, atomically; return its SHA-256.
 
-    Args:
-        path: of the file, by custom ``*.safetensors``.
-        tensors: name -> tensor, on any device.
-        meta: anything that JSON can hold; see :func:`cfgtoy.artifacts.load_denoiser` for what a network needs.
-
-    Returns:
-        The file's SHA-256.
+    ``meta`` is anything that JSON can hold; see :func:`cfgtoy.artifacts.load_denoiser` for what a network needs.
 
     Raises:
         ValueError: when ``meta`` is not JSON.
@@ -135,11 +101,7 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any
 
 
 def load(name: str | Path, device: torch.device | str = "cpu") -> Artifact:
-    """Read a weight file by its name in the manifest or by its path.
-
-    Args:
-        name: ``"cifar10"``, …, or the path of a ``.safetensors`` file.
-        device: where the tensors go.
+    """Read a weight file, its tensors to ``device``, by its name in the manifest or by its path.
 
     Raises:
         FileNotFoundError: when there is no such name or file.
@@ -163,20 +125,19 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> Artifact:
 def _find(name: str | Path) -> tuple[Path, str | None]:
     """The path of a file and the SHA-256 it must have, if the manifest knows it."""
     path = Path(name).expanduser()
-    looks_like_path = isinstance(name, Path) or path.suffix == ".safetensors" or len(path.parts) > 1
-    if looks_like_path:
+    if isinstance(name, Path) or path.suffix == ".safetensors" or len(path.parts) > 1:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such weight file")
         return path, None
     folder = data_folder()
     entries = manifest(folder)
-    if str(name) not in entries:
+    entry = entries.get(name)
+    if entry is None:
         known = ", ".join(key for key, entry in entries.items() if entry["file"].endswith(".safetensors"))
         raise FileNotFoundError(
             f"{name!r}: no such weights, takes {known or 'nothing (the manifest lists none)'}, "
             "or the path of a .safetensors file"
         )
-    entry = entries[str(name)]
     path = folder / entry["file"]
     if not path.is_file():
         raise FileNotFoundError(f"{path}: listed in {MANIFEST}, but the file is missing")
@@ -195,12 +156,10 @@ def data_folder() -> Path:
     if named := os.environ.get(ENVIRONMENT):
         folder = Path(named).expanduser()
         if not folder.is_dir():
-            raise FileNotFoundError(
-                f"{folder}: no such folder; {ENVIRONMENT} takes a copy of the project's data/"
-            )
+            raise FileNotFoundError(f"{folder}: no such folder; {ENVIRONMENT} takes a copy of data/")
         return folder
     package = Path(__file__).resolve().parent
-    places = (package.parent / "data", package / "data")
+    places = package.parent / "data", package / "data"
     for folder in places:
         if (folder / MANIFEST).is_file():  # site-packages may hold a data/ of somebody else's
             return folder
@@ -230,15 +189,9 @@ def manifest(folder: str | Path | None = None) -> dict[str, dict[str, Any]]:
 
 
 def manifest_add(name: str, file: str | Path, **about: Any) -> dict[str, Any]:
-    """Enter ``file`` as ``name`` in its folder's manifest, with its size, SHA-256 and what its JSON says.
+    """Enter ``file``, weights or JSON results, in its folder's manifest, with its size, SHA-256 and what its JSON says.
 
-    Args:
-        name: what :func:`load` will find it by.
-        file: an existing file; weights or JSON results.
-        **about: further facts to note, as JSON.
-
-    Returns:
-        The entry.
+    ``name`` is what :func:`load` will find it by, ``about`` further facts to note. Returns the entry.
     """
     file = Path(file)
     raw = file.read_bytes()

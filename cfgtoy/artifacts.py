@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from ._files import (
 )
 from .logsnr import from_flow_time
 from .metrics.extractors import classifier as load_evaluator
-from .nets.files import load_net
+from .nets.files import Role, load_net
 from .prediction import Denoiser, NetDenoiser, Prediction
 
 __all__ = [
@@ -58,16 +58,23 @@ schedule_to_meta = schedules.Schedule.to_json
 schedule_from_meta = schedules.from_json
 
 
-class ImageDenoiser(NetDenoiser):
+class _OnDevice:
+    net: nn.Module
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network; returns this object."""
+        self.net.to(device)
+        return self
+
+
+class ImageDenoiser(_OnDevice, NetDenoiser):
     """A trained network as a denoiser, with what one needs to sample from it.
 
     Attributes:
         net, kind: as in :class:`~cfgtoy.prediction.NetDenoiser`.
-        shape: (c, h, w) of an image; values in [-1, 1].
-        classes: the class names.
+        shape, classes: (c, h, w) of an image, values in [-1, 1]; the class names.
         schedule: the noise levels it was trained on.
-        meta: all that the file said about itself.
-        sha256: of the file it came from, or None.
+        meta, sha256: all that the file said about itself; of the file it came from, or None.
     """
 
     net: nn.Module
@@ -90,11 +97,6 @@ class ImageDenoiser(NetDenoiser):
         if y is not None and y.device.type == "cpu":  # on a GPU the check would wait for the queue
             _checks.labels("y", y, len(self.classes), null=-1)
 
-    def to(self, device: torch.device | str) -> ImageDenoiser:
-        """Move the network; returns this denoiser."""
-        self.net.to(device)
-        return self
-
 
 def student_grid(steps: int, lo: float = -10.0) -> Tensor:
     """The rising log-SNRs at which a student of so many steps is asked, (steps,) float32.
@@ -107,8 +109,7 @@ def student_grid(steps: int, lo: float = -10.0) -> Tensor:
         ValueError: ``steps`` is not a positive integer, or ``lo`` not below the second level.
     """
     _checks.positive_int("steps", steps)
-    t = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
-    lam = from_flow_time(t)
+    lam = from_flow_time(torch.arange(steps, 0, -1, dtype=torch.float64) / steps)
     lam[0] = lo
     return _checks.rising("lo", lam.float())
 
@@ -134,11 +135,7 @@ class StudentDenoiser(ImageDenoiser):
     def __call__(
         self, z: Tensor, logsnr: Tensor, y: Tensor | None = None, *, w: float | Tensor = 0.0
     ) -> Prediction:
-        """The guided prediction at z.
-
-        Args:
-            z, logsnr, y: as for every denoiser.
-            w: the weight, one number in [0, w_max] or one a sample, (b,).
+        """The guided prediction at z, with one weight in [0, w_max] or one a sample, (b,).
 
         Raises:
             ValueError: w outside [0, w_max], which the student was never shown (in a tensor looked at on the CPU only).
@@ -156,14 +153,10 @@ class StudentDenoiser(ImageDenoiser):
         """The student with its weight set: a denoiser. Errors as on a call."""
         if not isinstance(w, Tensor) and not 0 <= w <= self.w_max:
             raise ValueError(f"w: got {w}, takes numbers in [0, {self.w_max:g}]")
-
-        def answer(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-            return self(z, logsnr, y, w=w)
-
-        return answer
+        return lambda z, logsnr, y=None: self(z, logsnr, y, w=w)
 
 
-class NoisyImageClassifier:
+class NoisyImageClassifier(_OnDevice):
     """A trained p(c | z_λ): ``(z, logsnr) -> log p(c | z)``, (b, C) in float32. See ``guidance.classifier``."""
 
     def __init__(self, net: nn.Module, meta: Mapping[str, Any], sha256: str | None = None) -> None:
@@ -174,11 +167,6 @@ class NoisyImageClassifier:
         lam = torch.as_tensor(logsnr, device=z.device, dtype=torch.float32).expand(len(z))
         return self.net(z, lam).float().log_softmax(1)
 
-    def to(self, device: torch.device | str) -> NoisyImageClassifier:
-        """Move the network; returns this classifier."""
-        self.net.to(device)
-        return self
-
 
 def load_denoiser(
     name: str | Path = "cifar10", device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -187,30 +175,20 @@ def load_denoiser(
 
     The file's JSON has ``role`` ``"denoiser"``, ``net`` ``{"class", "args"}`` (a class of ``cfgtoy.nets``),
     ``kind`` (``"v"``, ``"eps"``, ``"x"``), ``schedule`` ``{"class", "args"}``, ``image`` [c, h, w], ``classes``,
-    ``dataset`` and ``made_by``.
-
-    Raises:
-        ValueError, FileNotFoundError: as :func:`load_net`.
+    ``dataset`` and ``made_by``. Errors as :func:`load_net`.
     """
-    net, artifact = load_net(name, ("denoiser", "student"), device, dtype)
-    student = artifact.meta["role"] == "student"
-    return _build(StudentDenoiser if student else ImageDenoiser, net, artifact)
+    return _loaded(name, {"denoiser": ImageDenoiser, "student": StudentDenoiser}, device, dtype)
 
 
 def load_student(
-    name: str | Path,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    name: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> StudentDenoiser:
     """A distilled student, ``student(z, logsnr, y, w=…)``.
 
     The file's JSON has ``role`` ``"student"``, ``steps``, ``w_max``, and the rest of what :func:`load_denoiser` reads.
-
-    Raises:
-        ValueError, FileNotFoundError: as :func:`load_net`.
+    Errors as :func:`load_net`.
     """
-    net, artifact = load_net(name, "student", device, dtype)
-    return _build(StudentDenoiser, net, artifact)
+    return _loaded(name, {"student": StudentDenoiser}, device, dtype)
 
 
 def load_noisy_classifier(
@@ -219,12 +197,15 @@ def load_noisy_classifier(
     dtype: torch.dtype = torch.float32,
 ) -> NoisyImageClassifier:
     """A trained classifier of noisy images, for classifier guidance. Errors as :func:`load_net`."""
-    net, artifact = load_net(name, "noisy_classifier", device, dtype)
-    return _build(NoisyImageClassifier, net, artifact)
+    return _loaded(name, {"noisy_classifier": NoisyImageClassifier}, device, dtype)
 
 
-def _build(kind: Callable[..., Any], net: nn.Module, artifact: Artifact) -> Any:
+def _loaded(
+    name: str | Path, kinds: Mapping[Role, Callable[..., Any]], device: torch.device | str, dtype: torch.dtype
+) -> Any:
+    """The network of a file, as what ``kinds`` makes of the role that the file has."""
+    net, artifact = load_net(name, tuple(kinds), device, dtype)
     try:
-        return kind(net, artifact.meta, artifact.sha256)
+        return kinds[artifact.meta["role"]](net, artifact.meta, artifact.sha256)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{artifact.path}: its JSON lacks or garbles {error}") from error

@@ -7,11 +7,15 @@ got wrong ends with one line that says so, and the exit code 2.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
+import json
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +25,7 @@ import torch
 from torch import Tensor
 
 from . import _checks, _files, datasets, images
+from ._extras import needs
 from ._ranks import pick_device
 from .classifiers import ExactClassifier
 from .datasets.images import to_uint8
@@ -30,30 +35,20 @@ from .images import EvalConfig, Sampling, Settings, sheets
 from .mixture import GaussianMixture
 from .prediction import NULL
 
-try:
+with suppress(ImportError):  # _parse() says what is missing, and nothing else needs it
     import tyro
 
     Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     Rules = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RULES")]
-except ImportError:  # the rest of the package does without; _parse() says what is missing
-    Model = str  # type: ignore[misc]
-    Rules = tuple[str, ...]  # type: ignore[misc]
-
 if TYPE_CHECKING:
     RuleName = str
-
 else:
     RuleName = Literal[tuple(RULES)]
 
-
 __all__ = ["main"]
 
-MIXTURES: dict[str, Callable[[], GaussianMixture]] = {
-    "three-gaussians": datasets.three_gaussians,
-    "ring": datasets.ring,
-    "overlapping": datasets.overlapping,
-    "tree": datasets.tree,
-}
+_GALLERY = (datasets.three_gaussians, datasets.ring, datasets.overlapping, datasets.tree)
+MIXTURES: dict[str, Callable[[], GaussianMixture]] = {f.__name__.replace("_", "-"): f for f in _GALLERY}
 
 USAGE = f"""\
 usage: cfgtoy COMMAND [options]          (cfgtoy COMMAND --help says more)
@@ -165,77 +160,65 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 when the command line, a file or the data is not what it should be; 130 when interrupted.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help"):
+    command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if command in ("-h", "--help"):
         print(USAGE, end="")
-        return 0
-    if args[0] == "--version":
+    elif command == "--version":
         from . import __version__
 
         print(f"cfgtoy {__version__}, torch {torch.__version__}")
-        return 0
-    command, rest = args[0], args[1:]
-    if command not in _COMMANDS:
+    elif command not in _COMMANDS:
         print(f"cfgtoy: no command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
         return 2
-    try:
-        _COMMANDS[command](rest)
-    except (ValueError, ImportError, OSError) as error:
-        print(f"cfgtoy {command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    else:
+        try:
+            _COMMANDS[command](rest)
+        except (ValueError, ImportError, OSError) as error:
+            print(f"cfgtoy {command}: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return 130
     return 0
 
 
-def _parse(kind: type[Any], args: Sequence[str], prog: str, default: Any = None) -> Any:
-    if Model is str:
-        raise ImportError("tyro is not installed: pip install 'cfgtoy[cli]', or pip install tyro alone")
+def _parse(kind: type[Any], args: Sequence[str], prog: str, **given: Any) -> Any:
+    with needs("cli"):
+        import tyro
     draws = issubclass(kind, Sample | Evaluate)
-    given = {} if default is None else {"default": default}
-    request: Any = tyro.cli(
-        _with_options(kind, args) if draws else kind,
-        args=list(args),
-        prog=prog,
-        config=(tyro.conf.OmitArgPrefixes,),
-        **given,
-    )
+    kind, config = _with_options(kind, args) if draws else kind, (tyro.conf.OmitArgPrefixes,)
+    request: Any = tyro.cli(kind, args=list(args), prog=prog, config=config, **given)
     if not draws:
         return request
     how = request.sampling
     if how.guidance is not None and how.rule != How.rule:
         raise ValueError(f"guidance: got {how.guidance!r} beside --rule {how.rule}, takes one of the two")
-    options = {f.name: getattr(request.rule, f.name) for f in dataclasses.fields(request.rule)}
-    chosen = make_rule(how.rule, **{name: value for name, value in options.items() if value is not None})
-    return dataclasses.replace(request, sampling=Sampling(**vars(how) | {"rule": chosen}))
+    options = {name: value for name, value in vars(request.rule).items() if value is not None}
+    sampling = Sampling(**vars(how) | {"rule": make_rule(how.rule, **options)})
+    return dataclasses.replace(request, sampling=sampling)
 
 
 def _with_options(kind: type[Any], args: Sequence[str]) -> type[Any]:
     """``kind`` with a field ``rule``: the options of the rule that ``args`` name, from the rule's own signature."""
     words = " ".join(args).replace("=", " ").split()
     name = dict(pairwise(words)).get("--rule", How.rule)
-    parameters = Rule.parameters(name) if name in RULES else []
+    name = name if name in RULES else How.rule  # tyro will say what is wrong with another
+    about = _about(RULES[name])
     taken = {f.name for one in (Sample, Evaluate, Sampling) for f in dataclasses.fields(one)}
-    about = _about(RULES[name]) if name in RULES else {}
+    options = [(p.name, p.annotation, p.default) for p in Rule.parameters(name)]
+    if "bad" in Rule.parts(name):
+        options.append(("bad", str | None, None))
     fields: list[tuple[str, Any, Any]] = []
-    for p in parameters:
+    for option, type_, default in options:
+        flag = (f"{name}-{option}" if option in taken else option).replace("_", "-")
         # What is no number, switch or word on a command line is named by one: a rule by its name.
-        type_: Any = RuleName if p.name == "of" else p.annotation
-        flag = f"{name}-{p.name}" if p.name in taken else p.name
-        type_ = Annotated[type_, tyro.conf.arg(name=flag.replace("_", "-"), help=about.get(p.name, ""))]
-        default = {"y_negative": NULL}.get(p.name, p.default)
-        fields.append((p.name, type_, field() if default is p.empty else field(default=default)))
-    if name in RULES and "bad" in Rule.parts(name):
-        fields.append(
-            ("bad", Annotated[str | None, tyro.conf.arg(help=about.get("bad", ""))], field(default=None))
-        )
-    options = dataclasses.make_dataclass(
-        "Options", fields, kw_only=True, namespace={"__doc__": f"Of {name}."}
-    )
-    more = [("rule", options, field(kw_only=True))]
-    return dataclasses.make_dataclass(
-        kind.__name__, more, bases=(kind,), frozen=True, namespace={"__doc__": kind.__doc__}
-    )
+        type_ = Annotated[
+            RuleName if option == "of" else type_, tyro.conf.arg(name=flag, help=about.get(option, ""))
+        ]
+        default = NULL if option == "y_negative" else default
+        fields.append((option, type_, field() if default is inspect.Parameter.empty else default))
+    rule = dataclasses.make_dataclass("Options", fields, kw_only=True, namespace={"__doc__": f"Of {name}."})
+    more, about_kind = [("rule", rule, field(kw_only=True))], {"__doc__": kind.__doc__}
+    return dataclasses.make_dataclass(kind.__name__, more, bases=(kind,), frozen=True, namespace=about_kind)
 
 
 def _about(function: Callable[..., Any]) -> dict[str, str]:
@@ -249,63 +232,53 @@ def _about(function: Callable[..., Any]) -> dict[str, str]:
     }
 
 
-# -- sample ----------------------------------------------------------------------------------------------------
-
-
 def _sample(args: Sequence[str]) -> None:
     request: Sample = _parse(Sample, args, "cfgtoy sample")
     if not request.w:
         raise ValueError("w: got no weights, takes at least one")
     device = pick_device(request.device)
-    mixture = MIXTURES[request.model]() if request.model in MIXTURES else None
-    if mixture is None:
+    if request.model not in MIXTURES:
         _sample_images(request, Settings.load(request.model, request.sampling, device))
         return
+    mixture = MIXTURES[request.model]()
     # A worse model of a mixture: each component twice as wide.
     wide = GaussianMixture(mixture.means, 2 * mixture.covs, mixture.weights, mixture.labels)
-    exact = ExactClassifier(mixture)
     ratios = Ratios(mixture, *mixture.sample_labeled(3000, torch.Generator().manual_seed(0)))
-    parts: dict[str, Any] = {"classifier": exact, "bad": wide, "ratios": ratios}
-    settings = Settings.load(mixture, request.sampling, "cpu", **parts)
-    _sample_points(request, settings, mixture)
+    parts: dict[str, Any] = {"classifier": ExactClassifier(mixture), "bad": wide, "ratios": ratios}
+    _sample_points(request, Settings.load(mixture, request.sampling, "cpu", **parts), mixture)
 
 
 def _chosen(names: Sequence[str], known: Sequence[str]) -> dict[str, int]:
     """Class names and numbers as given -> class numbers, in the order given."""
-    chosen = {}
-    for name in names or known:
-        if name == "none":
-            chosen[name] = -1
-        elif name in known:
-            chosen[name] = list(known).index(name)
-        elif name.isdecimal() and int(name) < len(known):
-            chosen[known[int(name)]] = int(name)
-        else:
+    numbers = {name: i for i, name in enumerate(known)}
+    takes = {str(i): name for name, i in numbers.items()} | {name: name for name in (*known, "none")}
+    for name in names:
+        if name not in takes:
             raise ValueError(f"classes: got {name!r}, takes {', '.join(known)}, 0..{len(known) - 1}, or none")
-    return chosen
+    return {takes[name]: numbers.get(takes[name], -1) for name in names or known}
 
 
-def _drawn(request: Sample, settings: Settings, y: Tensor, batch: int) -> list[Tensor]:
-    """The samples at each w, on the CPU."""
-    return [
-        images.sample(settings, y, w=w, seed=request.seed, batch=batch, progress=True).cpu()
-        for w in request.w
-    ]
+def _drawn(
+    request: Sample, settings: Settings, k: int, out: Path | None, batch: int | None = None
+) -> tuple[dict[str, int], Tensor, list[Tensor]]:
+    """The classes asked for, those of the samples, ``k`` each by default, and the samples at each w, on the CPU."""
+    chosen = _chosen(request.classes, settings.classes or ())
+    k = _checks.positive_int("per_class", k if request.per_class is None else request.per_class)
+    if out is not None:
+        _files.try_writing(out)
+    y = torch.tensor(list(chosen.values())).repeat_interleave(k)
+    how: dict[str, Any] = {"seed": request.seed, "batch": batch or len(y), "progress": True}
+    return chosen, y, [images.sample(settings, y, w=w, **how).cpu() for w in request.w]
 
 
 def _sample_images(request: Sample, settings: Settings) -> None:
-    how = request.sampling
-    chosen = _chosen(request.classes, settings.classes or ())
-    k = _checks.positive_int("per_class", 8 if request.per_class is None else request.per_class)
-    out = request.out or Path("samples.png")
-    _files.try_writing(out)
     sheets.pillow()
-    y = torch.tensor(list(chosen.values())).repeat_interleave(k)
+    how, out = request.sampling, request.out or Path("samples.png")
     scale = max(1, 64 // settings.shape[2]) if request.scale is None else request.scale
     _checks.positive_int("scale", scale)
-    blocks = [to_uint8(x) for x in _drawn(request, settings, y, request.batch)]
+    chosen, y, runs = _drawn(request, settings, 8, out, _checks.positive_int("batch", request.batch))
     titles = [f"w = {w:g}" for w in request.w]
-    images.sweep_sheet(blocks, titles, list(chosen), scale=scale).save(out)
+    images.sweep_sheet([to_uint8(x) for x in runs], titles, list(chosen), scale=scale).save(out)
     print(f"{out}: {len(request.w) * len(y)} images, {how.steps} levels, {how.sampler}, seed {request.seed}")
 
 
@@ -313,24 +286,17 @@ def _sample_points(request: Sample, settings: Settings, mixture: GaussianMixture
     from . import metrics
 
     how = request.sampling
-    chosen = _chosen(request.classes, settings.classes or ())
-    k = _checks.positive_int("per_class", 1000 if request.per_class is None else request.per_class)
-    if request.out is not None:
-        _files.try_writing(request.out)
-    y = torch.tensor(list(chosen.values())).repeat_interleave(k)
-    runs = _drawn(request, settings, y, len(y))
+    chosen, y, runs = _drawn(request, settings, 1000, request.out)
+    k = len(y) // len(chosen)
     print(f"{request.model}, {k} samples a class, {how.sampler}, {how.steps} levels\n")
     print("     w  class   mean             std            own class  Frechet distance to p(x|c)")
     for w, x in zip(request.w, runs, strict=True):
         posterior = mixture.class_log_prob(x, settings.grid[-1].cpu()).exp()  # (n, C)
-        for i, (name, c) in enumerate(chosen.items()):
-            part = slice(i * k, (i + 1) * k)
-            mean, std = x[part].mean(0).tolist(), x[part].std(0, correction=0).tolist()
-            moments = mixture.mean_cov(c if c >= 0 else None)
-            own = f"{posterior[part].mean(0)[c]:9.3f}" if c >= 0 else "        -"
-            distance = (
-                metrics.frechet_from_moments(*metrics.moments(x[part]), *moments) if k > 1 else float("nan")
-            )
+        for (name, c), part, p in zip(chosen.items(), x.split(k), posterior.split(k), strict=True):
+            mean, std = part.mean(0).tolist(), part.std(0, correction=0).tolist()
+            own = f"{p.mean(0)[c]:9.3f}" if c >= 0 else "        -"
+            truth = mixture.mean_cov(c if c >= 0 else None)
+            distance = metrics.frechet_from_moments(*metrics.moments(part), *truth) if k > 1 else float("nan")
             where = f"({mean[0]:6.3f}, {mean[1]:6.3f}) ({std[0]:6.3f}, {std[1]:6.3f})"
             print(f"{w:6g}  {name:5}  {where}  {own}  {distance:9.4f}")
     if request.out is not None:
@@ -350,21 +316,14 @@ def _plot(runs: Sequence[Tensor], weights: Sequence[float], y: Tensor, out: Path
         plotting.scatter(ax, x, y)
         plotting.label(ax, title=f"w = {w:g}")
         ax.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
-    for ax in list(axes.flat)[len(runs) :]:
+    for ax in axes.flat[len(runs) :]:
         ax.set_axis_off()
     fig.savefig(out, facecolor="white")
 
 
-# -- evaluate, weights, train ----------------------------------------------------------------------------------
-
-
 def _evaluate(args: Sequence[str]) -> None:
-    import json
-    import os
-
-    request: Evaluate = _parse(Evaluate, args, "cfgtoy evaluate")
-    config = EvalConfig(**{f.name: getattr(request, f.name) for f in dataclasses.fields(EvalConfig)})
-    record = images.evaluate(config, command=_spelled("evaluate", args))
+    config: Evaluate = _parse(Evaluate, args, "cfgtoy evaluate")
+    record = images.evaluate(config, command=shlex.join(["cfgtoy", "evaluate", *args]))
     if int(os.environ.get("RANK", 0)) > 0:
         return
     if config.out is None:
@@ -383,13 +342,12 @@ def _compare(args: Sequence[str]) -> None:
     if request.on == ("help",):
         print("\n".join(compare.PROBLEMS))
         return
+    how = {name: value for name, value in vars(request).items() if name not in ("rules", "on", "w", "plot")}
+    how |= {"progress": sys.stderr.isatty(), "command": shlex.join(["cfgtoy", "compare", *args])}
     # A user's rule lies where the command is given.
     sys.path.insert(0, str(Path.cwd()))
     try:
-        records = compare.run(
-            request.rules, request.on, request.w, samplers=request.samplers, seeds=request.seeds, n=request.n,
-            steps=request.steps, out=request.out, progress=sys.stderr.isatty(), command=_spelled("compare", args),
-        )  # fmt: skip
+        records = compare.run(request.rules, request.on, request.w, **how)
     finally:
         sys.path.remove(str(Path.cwd()))
     print(compare.table(records))
@@ -400,13 +358,7 @@ def _compare(args: Sequence[str]) -> None:
         compare.plot(records).savefig(request.plot, facecolor="white")
 
 
-def _spelled(command: str, args: Sequence[str]) -> str:
-    return shlex.join(["cfgtoy", command, *args])
-
-
 def _weights(args: Sequence[str]) -> None:
-    import hashlib
-
     _parse(Weights, args, "cfgtoy weights")
     folder = _files.data_folder()
     damaged = []
@@ -423,6 +375,7 @@ def _weights(args: Sequence[str]) -> None:
 
 def _train(args: Sequence[str]) -> None:
     from .training import config as configs
+    from .training import trainer
 
     recipes = configs.PRESETS
     if not args or args[0] in ("-h", "--help"):
@@ -435,9 +388,7 @@ def _train(args: Sequence[str]) -> None:
     if name not in recipes:
         raise ValueError(f"recipe: got {name!r}, takes one of {', '.join(recipes)}")
     default = configs.preset(name)
-    config = _parse(type(default), rest, f"cfgtoy train {name}", default)
-    from .training import trainer
-
+    config = _parse(type(default), rest, f"cfgtoy train {name}", default=default)
     try:
         print(trainer.train(config))
     except trainer.Diverged as error:
@@ -445,9 +396,6 @@ def _train(args: Sequence[str]) -> None:
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "train": _train,
-    "sample": _sample,
-    "evaluate": _evaluate,
-    "compare": _compare,
-    "weights": _weights,
+    command.__name__.removeprefix("_"): command
+    for command in (_train, _sample, _evaluate, _compare, _weights)
 }

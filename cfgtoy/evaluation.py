@@ -13,23 +13,13 @@ from ._ranks import pick_device
 from .datasets.images import to_uint8
 from .guidance import Classifier
 from .guidance import rule as make_rule
-from .images import EvalConfig, Sampling, Settings, draws, evaluate, level_grid, sheet, sweep_sheet
+from .images import *  # noqa: F403
+from .images import Sampling, Settings, draws
+from .images import __all__ as _names
 from .prediction import Denoiser
 
-__all__ = [
-    "EvalConfig",
-    "Sampling",
-    "Settings",
-    "evaluate",
-    "guide",
-    "level_grid",
-    "pick_device",
-    "provenance",
-    "sample_images",
-    "sheet",
-    "sweep_sheet",
-    "try_writing",
-]
+__all__ = ["guide", "pick_device", "provenance", "sample_images", "try_writing"]
+__all__ += _names
 
 
 def guide(model: Denoiser, w: float, how: Sampling, classifier: Classifier | None = None) -> Denoiser:

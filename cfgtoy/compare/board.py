@@ -102,9 +102,7 @@ def run(
         for problem in map(make_problem, problems):
             count, classes = n or problem.n, len(problem.classes)
             if count < 10 * classes:
-                raise ValueError(
-                    f"n: got {count} for the {classes} classes of {problem.name}, takes ten a class"
-                )
+                raise ValueError(f"n: got {count} for {classes} classes of {problem.name}, takes ten a class")
             for one, sampler, w in product(entrants, samplers, weights):
                 curl: list[float | None] = []
                 for seed in seeds:
@@ -183,8 +181,9 @@ class _Store:
         for record in held["records"]:
             if now.get(record["rule"]["name"], record["rule"]) == record["rule"]:
                 self._hold(record)
-        # What raised is tried again: the reason may be gone.
-        self.done = {key: record for key, record in self.done.items() if not _raised(record)}
+        # What raised is tried again: the reason may be gone. Samples that ran off would do so again.
+        kept = ("measured", "NaN", "ran off")
+        self.done = {k: r for k, r in self.done.items() if r.get("error", "measured").startswith(kept)}
 
     def add(self, record: Record) -> None:
         self._hold(record | {"made_by": len(self.made_by) - 1})
@@ -199,10 +198,6 @@ class _Store:
         self.lines[key] = json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
-def _raised(record: Record) -> bool:
-    return "error" in record and not record["error"].startswith(("NaN", "ran off"))
-
-
 def _key(record: Record) -> str:
     return json.dumps([record[field.name] for field in fields(_Run)], sort_keys=True)
 
@@ -215,9 +210,7 @@ def _read(path: Path) -> Record:
         if not isinstance(held["made_by"], list):
             raise ValueError("made_by is no list")
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"out: got {path}, which is no board ({error}), takes a file of cfgtoy compare"
-        ) from error
+        raise ValueError(f"out: got {path}, no board ({error}), takes a file of cfgtoy compare") from error
     return held
 
 

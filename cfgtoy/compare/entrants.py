@@ -71,9 +71,7 @@ def _own(name: str) -> Entrant:
         function = getattr(found, attribute)
         takes = inspect.signature(function).parameters
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"rules: got {name!r} ({error}), takes module:function of a module that can be imported"
-        ) from error
+        raise ValueError(f"rules: got {name!r} ({error}), takes a module:function to import") from error
     if "w" not in takes:
         raise ValueError(f"rules: got {name!r}, takes a function f(denoiser, *, w)")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +23,6 @@ from .imperfect import WAYS, blurred, mlp
 from .truth import ImageTruth, Truth
 
 __all__ = ["PROBLEMS", "Problem", "known", "problem"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ PROBLEMS: dict[str, Callable[[str], Problem]] = {
 """Every problem by its name, made when it is first asked for: ``PROBLEMS[name](name)``; see :func:`problem`."""
 
 
-def known(argument: str, name: str, table: Mapping[str, T]) -> T:
+def known(argument: str, name: str, table: Mapping[str, Any]) -> Any:
     """What is called ``name`` in a table."""
     if name not in table:
         raise ValueError(f"{argument}: got {name!r}, takes one of {', '.join(table)}")

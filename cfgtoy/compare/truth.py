@@ -20,6 +20,7 @@ DRAWS = 50_000  # exact samples behind a region or an integral
 REAL = 1000  # exact samples behind precision and recall
 
 
+@dataclass(eq=False)
 class Truth:
     """Densities of data that is known exactly: a mixture, alone or in a plane of a space of many dimensions.
 
@@ -31,17 +32,13 @@ class Truth:
         std: standard deviation across that plane.
     """
 
-    def __init__(
-        self,
-        mixture: GaussianMixture,
-        *,
-        marginal: GaussianMixture | None = None,
-        plane: Tensor | None = None,
-        std: float = 1.0,
-    ) -> None:
-        self.mixture, self.marginal, self.plane, self.std = mixture, marginal, plane, std
-        self.dim = mixture.dim if plane is None else len(plane)
-        self.num_classes = mixture.num_classes
+    mixture: GaussianMixture
+    marginal: GaussianMixture | None = None
+    plane: Tensor | None = None
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.dim = self.mixture.dim if self.plane is None else len(self.plane)
         # One value a class is asked for again and again.
         self.threshold = lru_cache(None)(self._threshold)
         self.log_normalizer = lru_cache(None)(self._log_normalizer)

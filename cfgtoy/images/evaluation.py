@@ -11,9 +11,11 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,17 +24,10 @@ from .. import _checks, _files
 from .._provenance import provenance
 from .._ranks import Ranks
 from ..artifacts import load_denoiser
-from ..datasets.images import ImageData, to_uint8
+from ..datasets.images import to_uint8
 from ..datasets.load import load_images
 from ..guidance import rule as make_rule
-from ..metrics import (
-    Manifold,
-    Moments,
-    class_entropy,
-    frechet_distance,
-    inception_score,
-    precision_recall,
-)
+from ..metrics import Manifold, Moments, class_entropy, frechet_distance, inception_score, precision_recall
 from ..metrics.extractors import Extractor, over
 from ..metrics.extractors import load as load_extractor
 from ..prediction import Denoiser
@@ -83,10 +78,8 @@ class EvalConfig:
     """Keep the reference's moments in this .safetensors file."""
 
     def __post_init__(self) -> None:
-        _checks.positive_int("n", self.n, least=2)
-        _checks.positive_int("k", self.k)
-        _checks.positive_int("batch", self.batch)
-        _checks.positive_int("seed", self.seed, least=0)
+        for name, least in {"n": 2, "k": 1, "batch": 1, "seed": 0}.items():
+            _checks.positive_int(name, getattr(self, name), least=least)
         if not self.w:
             raise ValueError("w: got no weights, takes at least one")
         for w in self.w:
@@ -95,8 +88,7 @@ class EvalConfig:
             raise ValueError(f"n: got {self.n}, takes more than k = {self.k}")
 
 
-@dataclass(frozen=True)
-class _Features:
+class _Features(NamedTuple):
     """What an extractor found in a set of images; all on one process."""
 
     moments: Moments
@@ -105,82 +97,63 @@ class _Features:
     features: Tensor | None  # (n, d) float32, kept for precision and recall
 
 
-class _Group(Ranks):
-    """The processes of a torchrun, which share out images and bring together what was found in them."""
-
-    def rows(self, part: Tensor) -> Tensor:
-        """The rows (n_r, …) of all ranks, one rank after another, on every rank."""
-        return torch.cat(self.gather(part))
-
-    def moments(self, part: Moments) -> Moments:
-        """The moments of all ranks together."""
-        n = self.rows(torch.tensor([part.n], device=self.device))
-        total = Moments(len(part.mean), self.device)
-        for count, mean, scatter in zip(
-            n, self.rows(part.mean[None]), self.rows(part.scatter[None]), strict=True
-        ):
-            total.merge(Moments.from_parts(int(count), mean, scatter))
-        return total
-
-    def collect(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]], keep: bool) -> _Features:
-        """Gather features (b, d), probabilities and labels, first over batches and then over ranks."""
-        moments, probs, labels, kept = None, [], [], []
-        for f, p, y in batches:
-            moments = (moments or Moments(f.shape[1], self.device)).update(f)
-            probs.append(p)
-            labels.append(y)
-            if keep:
-                kept.append(f)
-        assert moments is not None  # every process has a batch: checked at the start
-        features = self.rows(torch.cat(kept)) if keep else None
-        return _Features(
-            self.moments(moments), self.rows(torch.cat(probs)), self.rows(torch.cat(labels)), features
-        )
+def _collect(group: Ranks, batches: Iterable[tuple[Tensor, Tensor, Tensor]], keep: bool) -> _Features:
+    """Gather features (b, d), probabilities and labels, first over batches and then over ranks."""
+    mine, parts = None, []
+    for features, probs, y in batches:
+        mine = (mine or Moments(features.shape[1], group.device)).update(features)
+        parts.append((probs, y, features) if keep else (probs, y))
+    assert mine is not None  # every process has a batch: checked at the start
+    moments = Moments(len(mine.mean), group.device)
+    sums = torch.tensor([mine.n], device=group.device), mine.mean[None], mine.scatter[None]
+    for n, mean, scatter in zip(*map(group.gather, sums), strict=True):
+        moments.merge(Moments.from_parts(int(n), mean[0], scatter[0]))
+    probs, y, *kept = (torch.cat(group.gather(torch.cat(part))) for part in zip(*parts, strict=True))
+    return _Features(moments, probs, y, kept[0] if keep else None)
 
 
-def _real(group: _Group, extractor: Extractor, data: ImageData, batch: int, keep: bool) -> _Features:
-    """The features of a dataset, its images shared out over the processes."""
+def _real(
+    group: Ranks, extractor: Extractor, config: EvalConfig, dataset: str, split: str, shape: tuple[int, ...]
+) -> _Features:
+    """The features of a dataset's images, shared out over the processes."""
+    data = load_images(dataset, split, root=config.root, size=shape[1], channels=shape[0])
     mine = data.take(slice(group.rank, None, group.world))
-    found = over(extractor, mine.images, batch, group.device)
-    labels = mine.labels.to(group.device).split(batch)
-    return group.collect(((f, p, y) for (f, p), y in zip(found, labels, strict=True)), keep)
+    found = over(extractor, mine.images, config.batch, group.device)
+    labels = mine.labels.to(group.device).split(config.batch)
+    batches = ((f, p, y) for (f, p), y in zip(found, labels, strict=True))
+    return _collect(group, batches, config.precision_recall)
 
 
 def _generated(
-    group: _Group,
-    extractor: Extractor,
-    settings: Settings,
-    w: float,
-    config: EvalConfig,
-    pictures: list[list[Tensor]],
-) -> tuple[_Features, float]:
-    """The features of ``config.n`` samples at w, and the seconds that this process spent on drawing them."""
-    classes = len(pictures)
-    y = torch.arange(config.n) % classes
+    group: Ranks, extractor: Extractor, settings: Settings, w: float, config: EvalConfig, classes: int
+) -> tuple[_Features, Tensor, float]:
+    """The features of ``config.n`` samples at w, rows of pictures, and the seconds that drawing took this process.
+
+    There is a row for each class, one after another, of the first ten images; white where there are too few.
+    """
+    rows: list[list[Tensor]] = [[] for _ in range(classes)]
     seconds = 0.0
 
     def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         nonlocal seconds
-        drawn = draws(
-            settings, y, w, seed=config.seed, batch=config.batch, rank=group.rank, world=group.world,
-            progress=group.first,
-        )  # fmt: skip
-        while True:
-            start = _now(group.device)
-            try:
-                x, labels = next(drawn)
-                images = to_uint8(x)
-            except StopIteration:
-                return
+        start = _now(group.device)
+        for x, labels in draws(
+            settings, torch.arange(config.n) % classes, w, seed=config.seed, batch=config.batch, rank=group.rank,
+            world=group.world, progress=group.first,
+        ):  # fmt: skip
+            images = to_uint8(x)
             seconds += _now(group.device) - start
-            if any(len(row) < 10 for row in pictures):
+            if any(len(row) < 10 for row in rows):
                 for image, label in zip(images[: 20 * classes].cpu(), labels.tolist(), strict=False):
-                    if len(pictures[label]) < 10:
-                        pictures[label].append(image)
+                    rows[label] = [*rows[label], image][:10]
             features, probs = next(over(extractor, images, len(images)))
             yield features, probs, labels
+            start = _now(group.device)
 
-    return group.collect(batches(), config.precision_recall), seconds
+    found = _collect(group, batches(), config.precision_recall)
+    columns, white = max(map(len, rows)), torch.full_like(next(row[0] for row in rows if row), 255)
+    pictures = torch.stack([image for row in rows for image in row + [white] * (columns - len(row))])
+    return found, pictures, seconds
 
 
 def _now(device: torch.device) -> float:
@@ -193,17 +166,16 @@ def _figures(
     found: _Features, truth: Moments, manifold: Manifold | None, name: str, names_classes: bool, k: int
 ) -> dict[str, Any]:
     """Each figure under a key that says which extractor it came from."""
-    figures: dict[str, Any] = {
-        f"frechet_{name}": frechet_distance(found.moments, truth),
-        f"inception_score_{name}": inception_score(found.probs),
-        f"class_entropy_{name}": class_entropy(found.probs),
+    figures = {
+        "frechet": frechet_distance(found.moments, truth),
+        "inception_score": inception_score(found.probs),
+        "class_entropy": class_entropy(found.probs),
     }
     if names_classes:
-        figures[f"accuracy_{name}"] = (found.probs.argmax(1) == found.y).double().mean().item()
+        figures["accuracy"] = (found.probs.argmax(1) == found.y).double().mean().item()
     if manifold is not None and found.features is not None:
-        precision, recall = precision_recall(manifold, found.features, k=k)
-        figures |= {f"precision_{name}": precision, f"recall_{name}": recall}
-    return figures
+        figures |= precision_recall(manifold, found.features, k=k)._asdict()
+    return {f"{figure}_{name}": value for figure, value in figures.items()}
 
 
 def evaluate(
@@ -231,7 +203,6 @@ def evaluate(
         ValueError, FileNotFoundError: for weights, data or options that do not fit; before any sample is drawn.
         OSError: when ``out`` cannot be written; tried before any sample is drawn.
     """
-    begin = time.perf_counter()
     if isinstance(model, EvalConfig):
         config, source = model, options.pop("model", model.model)
     else:
@@ -242,16 +213,14 @@ def evaluate(
     own = {f.name for f in dataclasses.fields(EvalConfig)}
     config = dataclasses.replace(config, **{key: options.pop(key) for key in [*options] if key in own})
     config = dataclasses.replace(config, sampling=config.sampling.but(**options))
-    group = _Group(config.device)
-    try:
-        return _evaluate(source, config, command, group, begin)
-    finally:
-        group.close()
+    with closing(Ranks(config.device)) as group:
+        return _evaluate(source, config, command, group)
 
 
 def _evaluate(
-    model: str | Path | Denoiser, config: EvalConfig, command: str | None, group: _Group, begin: float
+    model: str | Path | Denoiser, config: EvalConfig, command: str | None, group: Ranks
 ) -> dict[str, Any]:
+    begin = time.perf_counter()
     if isinstance(model, str | Path):
         model = load_denoiser(model, group.device)
     dataset = config.dataset or str(getattr(model, "meta", {}).get("dataset", ""))
@@ -264,9 +233,7 @@ def _evaluate(
     settings = Settings.load(model, config.sampling, group.device, shape=extractor.shape)
     shape, classes = settings.shape, settings.classes or extractor.classes
     if len(shape) != 3 or classes is None:
-        raise ValueError(
-            f"model: got a denoiser of {shape}, takes one of images (c, h, w) whose classes are known"
-        )
+        raise ValueError(f"model: got a denoiser of {shape}, takes one of images (c, h, w) of known classes")
     if extractor.shape is not None and extractor.shape != shape:
         raise ValueError(f"extractor: {name} is for images {extractor.shape}, takes one for {shape}")
     names_classes = extractor.classes == classes  # where not, "accuracy" would mean nothing
@@ -300,15 +267,15 @@ def _evaluate(
     if config.picture is not None:
         sheets.pillow()
 
-    truth, manifold, n, split = _reference(config, group, extractor, dataset, shape)
-    record["reference_n"] = n
+    truth, manifold, split = _reference(config, group, extractor, dataset, shape)
+    record["reference_n"] = truth.n
+    figures = partial(
+        _figures, truth=truth, manifold=manifold, name=extractor.name, names_classes=names_classes, k=config.k
+    )
     if config.noise_floor:
         other = "test" if split == "train" else "train"
-        data = load_images(dataset, other, root=config.root, size=shape[1], channels=shape[0])
-        found = _real(group, extractor, data, config.batch, config.precision_recall)
-        record["noise_floor"] = {"images": other, "n": len(data)} | _figures(
-            found, truth, manifold, extractor.name, names_classes, config.k
-        )
+        found = _real(group, extractor, config, dataset, other, shape)
+        record["noise_floor"] = {"images": other, "n": found.moments.n, **figures(found)}
     if config.sampling.compile:  # so that the first w is not charged with it
         start = _now(group.device)
         size = min(config.batch, config.n)
@@ -319,36 +286,24 @@ def _evaluate(
 
     blocks = []
     for w in config.w:
-        pictures: list[list[Tensor]] = [[] for _ in classes]
         start = _now(group.device)
-        found, drawing = _generated(group, extractor, settings, w, config, pictures)
-        figures = _figures(found, truth, manifold, extractor.name, names_classes, config.k)
-        seconds = _now(group.device) - start
-        record["results"].append(
-            {"w": w, **figures, "seconds_sampling": drawing, "seconds_measuring": seconds - drawing}
-        )
+        found, pictures, drawing = _generated(group, extractor, settings, w, config, len(classes))
+        entry = {"w": w, **figures(found), "seconds_sampling": drawing}
+        record["results"].append(entry | {"seconds_measuring": _now(group.device) - start - drawing})
         record["minutes"] = (time.perf_counter() - begin) / 60
-        if group.first:
-            if config.out is not None:
-                text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
-                _files.write_atomically(config.out, text.encode())
-            blocks.append(_rows(pictures))
+        blocks.append(pictures)
+        if config.out is not None and group.first:
+            text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
+            _files.write_atomically(config.out, text.encode())
     if config.picture is not None and group.first:
         sheets.sweep_sheet(blocks, [f"w = {w:g}" for w in config.w], classes, scale=2).save(config.picture)
     return record
 
 
-def _rows(pictures: list[list[Tensor]]) -> Tensor:
-    """A row of images for each class, one after another; white where there are too few."""
-    columns = max(len(row) for row in pictures)
-    white = torch.full_like(next(row[0] for row in pictures if row), 255)
-    return torch.stack([image for row in pictures for image in row + [white] * (columns - len(row))])
-
-
 def _reference(
-    config: EvalConfig, group: _Group, extractor: Extractor, dataset: str, shape: tuple[int, ...]
-) -> tuple[Moments, Manifold | None, int, str]:
-    """Moments, manifold, number of images and split of the reference."""
+    config: EvalConfig, group: Ranks, extractor: Extractor, dataset: str, shape: tuple[int, ...]
+) -> tuple[Moments, Manifold | None, str]:
+    """Moments, manifold and split of the reference."""
     if config.reference not in ("train", "test"):
         loaded = _files.load(config.reference, group.device)
         meta = loaded.meta
@@ -357,16 +312,14 @@ def _reference(
                 f"reference: {loaded.path} holds {meta.get('role', 'something else')!r} made with the extractor "
                 f"{meta.get('extractor')}, takes a reference made with this {extractor.name}"
             )
-        moments = Moments.from_parts(meta["n"], loaded.tensors["mean"], loaded.tensors["scatter"])
-        return moments, None, meta["n"], meta["split"]
-    data = load_images(dataset, config.reference, root=config.root, size=shape[1], channels=shape[0])
-    found = _real(group, extractor, data, config.batch, config.precision_recall)
+        return Moments.from_parts(meta["n"], **loaded.tensors), None, meta["split"]
+    found = _real(group, extractor, config, dataset, config.reference, shape)
     if config.save_reference is not None and group.first:
         meta = {
-            "role": "reference", "dataset": dataset, "split": config.reference, "n": len(data),
+            "role": "reference", "dataset": dataset, "split": config.reference, "n": found.moments.n,
             "extractor": extractor.name, "extractor_sha256": extractor.sha256,
         }  # fmt: skip
         tensors = {"mean": found.moments.mean, "scatter": found.moments.scatter}
         _files.save(config.save_reference, tensors, meta)
-    manifold = Manifold(found.features, config.k) if found.features is not None else None
-    return found.moments, manifold, len(data), config.reference
+    manifold = None if found.features is None else Manifold(found.features, config.k)
+    return found.moments, manifold, config.reference

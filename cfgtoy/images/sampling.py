@@ -41,9 +41,6 @@ _EARLIER = {
 }
 
 
-# -- how to draw ---------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Sampling:
     """How samples are drawn.
@@ -123,14 +120,12 @@ def _known(name: str, value: str, known: Iterable[str]) -> str:
 
 
 def level_grid(how: Sampling, schedule: Schedule) -> Tensor:
-    """The rising log-SNRs (T,) that ``how`` asks for, float32.
+    """The rising log-SNRs (T,) that ``how`` asks for by ``levels``, ``steps``, ``lo`` and ``hi``, float32.
 
-    Args:
-        how: its ``levels``, ``steps``, ``lo`` and ``hi``.
-        schedule: the model's, for ``levels="model"`` and the ends that are not given.
+    ``schedule`` is the model's, for ``levels="model"`` and the ends that are not given.
 
     Raises:
-        ValueError: when lo is not below hi.
+        ValueError: when lo is not below hi, or with ``levels="model"`` one of them is outside the schedule.
     """
     lo = max(schedule.lo, -9.0) if how.lo is None else how.lo
     hi = min(schedule.hi, 12.0) if how.hi is None else how.hi
@@ -152,19 +147,14 @@ def level_grid(how: Sampling, schedule: Schedule) -> Tensor:
     return lam.float()
 
 
-# -- a denoiser made ready -----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Settings:
     """A denoiser made ready to be drawn from with one :class:`Sampling`.
 
     Attributes:
-        model: the denoiser, on its device, with the arithmetic that was asked for.
-        sampling: the options.
+        model, sampling: the denoiser, on its device, with the arithmetic that was asked for; the options.
         grid: rising log-SNRs (T,), on the device.
-        shape: of one sample.
-        classes: their names, or None where nobody knows them.
+        shape, classes: of one sample; their names, or None where nobody knows them.
         parts: what the rule needs beside the model: ``classifier``, ``bad``.
     """
 
@@ -202,40 +192,34 @@ class Settings:
         if isinstance(model, str | Path):
             model = artifacts.load_denoiser(model, device or "cpu")
         elif not callable(model):
-            raise ValueError(
-                f"model: got {type(model).__name__}, takes a denoiser, or weights by name or path"
-            )
+            raise ValueError(f"model: got {type(model).__name__}, takes a denoiser, or weights' name or path")
         place = _place(model) if device is None else torch.empty(0, device=device).device
         shape = getattr(model, "shape", (model.dim,) if isinstance(model, GaussianMixture) else shape)
         if shape is None:
-            raise ValueError(
-                "shape: got None, takes the shape of one sample, which this denoiser does not say"
-            )
+            raise ValueError("shape: got None, takes that of one sample, which this denoiser does not say")
         classes = getattr(model, "classes", None)
         if classes is None and isinstance(number := getattr(model, "num_classes", None), int):
             classes = tuple(map(str, range(number)))
         rule = make_rule(how.rule)
-        grid = None
+        own = None  # the levels of a student
         if isinstance(model, artifacts.StudentDenoiser):
-            grid = model.grid
             if rule != make_rule("classifier-free"):
                 raise ValueError(
                     f"rule: got {rule.name!r} for a student, which takes w as an input: takes 'classifier-free', or "
                     "hand in student.at(w), a denoiser that any rule guides a second time"
                 )
-            if model.steps:
+            if (own := model.grid) is not None:
                 how = how.but(sampler="ddim", steps=model.steps)
-        needed = sorted(rule.needs - {"grid"})
-        parts = {part: parts.get(part) or _part(part, rule, model, place) for part in needed}
+        parts = {
+            part: parts.get(part) or _part(part, rule, model, place) for part in sorted(rule.needs - {"grid"})
+        }
         known = getattr(parts.get("classifier"), "classes", classes)
         if known is not None and classes is not None and len(known) != len(classes):
             raise ValueError(f"classifier: got one of {len(known)} classes, takes {len(classes)}")
-        if grid is None:
-            grid = level_grid(how, getattr(model, "schedule", schedules.Cosine()))
-        ready = {  # the ratios are a function, made from the model as it is
-            part: value if part == "ratios" else _prepared(value, how, place) for part, value in parts.items()
-        }
-        return cls(_prepared(model, how, place), how, grid.to(place), tuple(shape), classes, ready)
+        grid = level_grid(how, getattr(model, "schedule", schedules.Cosine())) if own is None else own
+        for part in parts.keys() - {"ratios"}:  # which are a function, made from the model as it is
+            parts[part] = _prepared(parts[part], how, place)
+        return cls(_prepared(model, how, place), how, grid.to(place), tuple(shape), classes, parts)
 
     @property
     def device(self) -> torch.device:
@@ -261,10 +245,10 @@ class Settings:
 
 def _place(model: Any) -> torch.device:
     """Where a denoiser is; of one that does not say, the CPU."""
-    net = getattr(model, "net", None)
-    tensors: Iterable[Tensor] = net.parameters() if isinstance(net, nn.Module) else ()
     if isinstance(model, GaussianMixture):
-        tensors = (model.means,)
+        return model.means.device
+    net = getattr(model, "net", None)
+    tensors = net.parameters() if isinstance(net, nn.Module) else ()
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
@@ -277,15 +261,15 @@ def _part(name: str, rule: Rule, model: Any, device: torch.device) -> Any:
     dataset = getattr(model, "meta", {}).get("dataset")
     if name == "ratios":
         if given is not None or dataset is None:
-            raise ValueError(
-                "ratios: got no data, takes a function of levels and classes, see guidance.Ratios"
-            )
+            raise ValueError("ratios: got no data, takes a function of levels and classes: guidance.Ratios")
         data = load_images(dataset, "train")
         return guidance.Ratios(model, to_float(data.images).to(device), data.labels.to(device))
-    kind = {"classifier": "noisy-classifier", "bad": "weak"}[name]
+    kind, load = {
+        "classifier": ("noisy-classifier", artifacts.load_noisy_classifier),
+        "bad": ("weak", artifacts.load_denoiser),
+    }[name]
     if given is None and (dataset is None or f"{dataset}-{kind}" not in artifacts.manifest()):
         raise ValueError(f"{name}: got nothing, takes weights by name or path: the rule {rule.name} needs it")
-    load = {"classifier": artifacts.load_noisy_classifier, "bad": artifacts.load_denoiser}[name]
     return load(given or f"{dataset}-{kind}", device)
 
 
@@ -319,9 +303,6 @@ def _prepared(model: Any, how: Sampling, device: torch.device) -> Any:
     return ready
 
 
-# -- drawing -------------------------------------------------------------------------------------------------------
-
-
 def sample(
     model: str | Path | Denoiser | Settings,
     y: Tensor,
@@ -343,15 +324,11 @@ def sample(
     Args:
         model: weights by name or path; any denoiser, such as a mixture, a network's or a guided one; or
             :class:`Settings`, which hold ``sampling`` already. A denoiser that is handed in stays where it is.
-        y: classes (n,), -1 for none.
+        y, w: classes (n,), -1 for none; guidance weight, 0 conditional, -1 unconditional.
         rule: what guides; by default that of ``sampling``, classifier-free.
-        w: guidance weight; 0 conditional, -1 unconditional.
         sampling: how, and ``options``: single fields of it, such as ``steps=50``.
-        shape: of one sample, for a denoiser that does not say.
-        seed: of all noise.
-        batch: samples at a time.
-        device: where to work; by default where the denoiser is, and the CPU for weights.
-        progress: show a bar.
+        shape, device: as for :meth:`Settings.load`.
+        seed, batch, progress: of all noise; samples at a time; whether to show a bar.
 
     Returns:
         x (n, \*shape), float32, on that device. Images are in [-1, 1] where the model is right, and not clamped.
@@ -390,12 +367,8 @@ def draws(
 
     Args:
         ready: from :meth:`Settings.load`.
-        y: classes (n,), -1 for none.
-        w: guidance weight.
-        seed: of all noise.
-        batch: samples at a time.
+        y, w, seed, batch, progress: as for :func:`sample`.
         rank, world: this process draws batches rank, rank + world, ….
-        progress: show a bar.
 
     Yields:
         Samples (b, \*shape), float32, not clamped, and their classes (b,), on the model's device.

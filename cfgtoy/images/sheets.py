@@ -53,19 +53,11 @@ def sheet(images: Tensor, columns: int, *, scale: int = 1, gap: int = 2) -> Imag
 
 
 def sweep_sheet(
-    blocks: Sequence[Tensor],
-    titles: Sequence[str],
-    rows: Sequence[str],
-    *,
-    scale: int = 1,
+    blocks: Sequence[Tensor], titles: Sequence[str], rows: Sequence[str], *, scale: int = 1
 ) -> Image:
-    """One block of images for each title, side by side, with a row for each class name.
+    """Blocks of images uint8 (rows × k, c, h, w) side by side, under ``titles``, each row beside its name in ``rows``.
 
-    Args:
-        blocks: uint8 (rows × k, c, h, w) each, row by row.
-        titles: above each block.
-        rows: at the left of each row.
-        scale: screen pixels a pixel.
+    A pixel is ``scale`` wide.
     """
     Image, ImageDraw, ImageFont = pillow()
     parts = [sheet(block, len(block) // len(rows), scale=scale) for block in blocks]

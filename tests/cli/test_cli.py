@@ -404,7 +404,7 @@ def test_without_weights_it_says_where_they_are(tmp_path, monkeypatch, capsys):
 
 
 def test_without_tyro_it_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "Model", str)
+    monkeypatch.setitem(sys.modules, "tyro", None)
     assert run("sample", "ring") == 2
     assert "pip install tyro" in capsys.readouterr().err
 
