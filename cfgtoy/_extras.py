@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["needs"]
-
 _PACKAGES = {"IPython": "ipython", "PIL": "pillow", "sklearn": "scikit-learn"}
 
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """For the imports below it: they come with ``pip install 'cfgtoy[extra]'``.
-
-    Raises:
-        ModuleNotFoundError: where one is missing, with what to install.
-    """
+    """For the imports below it: where one is missing, the ModuleNotFoundError says what to install."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -75,11 +75,7 @@ def to_bytes(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], key: str = 
 
 
 def from_bytes(raw: bytes, key: str = KEY) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What :func:`to_bytes` was given; the JSON is empty in a file without that ``key``.
-
-    Raises:
-        ValueError: when it is no safetensors file, or not all of one.
-    """
+    """What :func:`to_bytes` was given, if it is all of that; the JSON is empty in a file without that ``key``."""
     try:
         tensors = safetensors.torch.load(raw)
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])

@@ -47,8 +47,7 @@ else:
 
 __all__ = ["main"]
 
-_GALLERY = (datasets.three_gaussians, datasets.ring, datasets.overlapping, datasets.tree)
-MIXTURES: dict[str, Callable[[], GaussianMixture]] = {f.__name__.replace("_", "-"): f for f in _GALLERY}
+MIXTURES = {make.__name__.replace("_", "-"): make for make in datasets.GALLERY.values()}
 
 USAGE = f"""\
 usage: cfgtoy COMMAND [options]          (cfgtoy COMMAND --help says more)

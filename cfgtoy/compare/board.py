@@ -85,12 +85,16 @@ def run(
     """
     from tqdm.auto import tqdm
 
-    entrants = [entrant(rule) for rule in _some("rules", rules)]
-    weights = [_checks.number("weights", w) for w in _some("weights", weights)]
-    seeds = [_checks.positive_int("seeds", seed, least=0) for seed in _some("seeds", seeds)]
-    for name in _some("samplers", samplers):
-        known("samplers", name, SAMPLERS)
-    for one in _some("problems", problems):
+    lists = {"rules": rules, "problems": problems, "weights": weights, "samplers": samplers, "seeds": seeds}
+    for name, values in lists.items():
+        if isinstance(values, str) or not len(values):
+            raise ValueError(f"{name}: got {values!r}, takes a list of at least one")
+    entrants = [entrant(rule) for rule in rules]
+    weights = [_checks.number("weights", w) for w in weights]
+    seeds = [_checks.positive_int("seeds", seed, least=0) for seed in seeds]
+    for sampler in samplers:
+        known("samplers", sampler, SAMPLERS)
+    for one in problems:
         if not isinstance(one, Problem):
             known("problems", one, PROBLEMS)
     for name, value in (("n", n), ("steps", steps)):
@@ -103,11 +107,11 @@ def run(
             count, classes = n or problem.n, len(problem.classes)
             if count < 10 * classes:
                 raise ValueError(f"n: got {count} for {classes} classes of {problem.name}, takes ten a class")
-            for one, sampler, w in product(entrants, samplers, weights):
+            for rule, sampler, w in product(entrants, samplers, weights):
                 curl: list[float | None] = []
                 for seed in seeds:
-                    task = _Run(one, problem, w, sampler, seed, count, steps or problem.steps)
-                    bar.set_postfix_str(f"{label(one.record)} on {problem.name}, w = {w:g}")
+                    task = _Run(rule, problem, w, sampler, seed, count, steps or problem.steps)
+                    bar.set_postfix_str(f"{label(rule.record)} on {problem.name}, w = {w:g}")
                     key = _key(task.record())
                     if key not in store.done:
                         store.add(_measured(task, curl))
@@ -212,9 +216,3 @@ def _read(path: Path) -> Record:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"out: got {path}, no board ({error}), takes a file of cfgtoy compare") from error
     return held
-
-
-def _some(name: str, values: Sequence[Any]) -> Sequence[Any]:
-    if isinstance(values, str) or not len(values):
-        raise ValueError(f"{name}: got {values!r}, takes a list of at least one")
-    return values

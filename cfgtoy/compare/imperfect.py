@@ -34,9 +34,8 @@ def too_few_modes(mixture: GaussianMixture, keep: float = 0.7) -> GaussianMixtur
         before = weights.cumsum(0) / weights.sum() - weights / weights.sum()
         kept.append(own[order[before < keep - 1e-4]])
     index = torch.cat(kept)
-    return GaussianMixture(
-        mixture.means[index], mixture.covs[index], mixture.weights[index], mixture.labels[index]
-    )
+    parts = mixture.means, mixture.covs, mixture.weights, mixture.labels
+    return GaussianMixture(*(part[index] for part in parts))
 
 
 def mlp(mixture: GaussianMixture, steps: int = 800, seed: int = 0) -> tuple[NetDenoiser, NetDenoiser]:

@@ -20,11 +20,7 @@ __all__ = ["sheet", "sweep_sheet"]
 
 
 def pillow() -> tuple[Any, Any, Any]:
-    """Pillow's ``Image``, ``ImageDraw`` and ``ImageFont``. Ask before long work whose pictures need it.
-
-    Raises:
-        ModuleNotFoundError: it is not installed.
-    """
+    """Pillow's ``Image``, ``ImageDraw`` and ``ImageFont``. Ask before long work whose pictures need them."""
     with needs("images"):
         from PIL import Image, ImageDraw, ImageFont
     return Image, ImageDraw, ImageFont
