@@ -184,7 +184,8 @@ def _parse(kind: type[Any], args: Sequence[str], prog: str, **given: Any) -> Any
     with needs("cli"):
         import tyro
     draws = issubclass(kind, Sample | Evaluate)
-    kind, config = _with_options(kind, args) if draws else kind, (tyro.conf.OmitArgPrefixes,)
+    kind = _with_options(kind, args) if draws else kind
+    config = (tyro.conf.OmitArgPrefixes,)
     request: Any = tyro.cli(kind, args=list(args), prog=prog, config=config, **given)
     if not draws:
         return request

@@ -185,14 +185,15 @@ class _Store:
         for record in held["records"]:
             if now.get(record["rule"]["name"], record["rule"]) == record["rule"]:
                 self._hold(record)
-        # What raised is tried again: the reason may be gone. Samples that ran off would do so again.
-        kept = ("measured", "NaN", "ran off")
-        self.done = {k: r for k, r in self.done.items() if r.get("error", "measured").startswith(kept)}
+        # What raised is tried again: the reason may be gone.
+        last = ("NaN", "ran off")
+        self.done = {k: r for k, r in self.done.items() if "error" not in r or r["error"].startswith(last)}
 
     def add(self, record: Record) -> None:
         self._hold(record | {"made_by": len(self.made_by) - 1})
         if self.out is not None:
-            made_by, lines = json.dumps(self.made_by, ensure_ascii=False), ",\n".join(self.lines.values())
+            made_by = json.dumps(self.made_by, ensure_ascii=False)
+            lines = ",\n".join(self.lines.values())
             text = f'{{"made_by": {made_by},\n"records": [\n{lines}\n]}}\n'
             _files.write_atomically(self.out, text.encode())
 
