@@ -180,13 +180,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(kind: type[Any], args: Sequence[str], prog: str, **given: Any) -> Any:
+def _parse(kind: type[Any], args: Sequence[str], prog: str, default: Any = None) -> Any:
     with needs("cli"):
         import tyro
     draws = issubclass(kind, Sample | Evaluate)
     kind = _with_options(kind, args) if draws else kind
-    config = (tyro.conf.OmitArgPrefixes,)
-    request: Any = tyro.cli(kind, args=list(args), prog=prog, config=config, **given)
+    given: dict[str, Any] = {"args": list(args), "prog": prog, "config": (tyro.conf.OmitArgPrefixes,)}
+    request: Any = tyro.cli(kind, **given if default is None else given | {"default": default})
     if not draws:
         return request
     how = request.sampling
@@ -388,7 +388,7 @@ def _train(args: Sequence[str]) -> None:
     if name not in recipes:
         raise ValueError(f"recipe: got {name!r}, takes one of {', '.join(recipes)}")
     default = configs.preset(name)
-    config = _parse(type(default), rest, f"cfgtoy train {name}", default=default)
+    config = _parse(type(default), rest, f"cfgtoy train {name}", default)
     try:
         print(trainer.train(config))
     except trainer.Diverged as error:
