@@ -6,6 +6,7 @@ The loops here are written in t, with z_t = (1−t) x + t ε and u = ε − x, a
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 
@@ -20,6 +21,7 @@ F64 = torch.float64
 W = 1.5
 
 
+@functools.cache
 def mixture():
     return datasets.overlapping(F64)
 
@@ -32,22 +34,27 @@ def start(n: int = 200) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 2, generator=Generator().manual_seed(0), dtype=F64), torch.arange(n) % 2
 
 
-def velocity(z: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-    """u = E[ε − x | z_t, y] of the mixture, by plain Gaussian algebra: N((1−t) μ, (1−t)² Σ + t² I) a component."""
+def velocity(z: Tensor, t: Tensor, *classes: Tensor | None) -> Tensor:
+    """u = E[ε − x | z_t, y] of the mixture, by plain Gaussian algebra: N((1−t) μ, (1−t)² Σ + t² I) a component.
+
+    For each of ``classes``, (n,) or None; (n, 2) for one, (classes, n, 2) for several.
+    """
     m = mixture()
-    keep = torch.ones(len(z), len(m.labels), dtype=torch.bool) if y is None else y[:, None] == m.labels
     covs = (1 - t) ** 2 * m.covs + t**2 * torch.eye(2, dtype=F64)  # (k, 2, 2)
-    gap = z[:, None] - (1 - t) * m.means  # (n, k, 2)
-    pull = torch.linalg.solve(covs, gap[..., None])[..., 0]  # (n, k, 2)
-    log_p = m.weights.log() - 0.5 * (gap * pull).sum(-1) - 0.5 * torch.logdet(covs)
-    share = log_p.masked_fill(~keep, -math.inf).softmax(1)[..., None]  # (n, k, 1)
-    eps = t * (share * pull).sum(1)
-    x = (share * (m.means + (1 - t) * torch.einsum("kij,nkj->nki", m.covs, pull))).sum(1)
-    return eps - x
+    gap = z - (1 - t) * m.means[:, None]  # (k, n, 2)
+    pull = torch.linalg.solve(covs, gap.mT).mT  # (k, n, 2)
+    log_p = (m.weights.log() - 0.5 * torch.logdet(covs))[:, None] - 0.5 * (gap * pull).sum(-1)  # (k, n)
+    u = t * pull - m.means[:, None] - (1 - t) * pull @ m.covs  # ε − x of each component
+    mixed = []
+    for y in classes:
+        others = torch.zeros_like(log_p, dtype=torch.bool) if y is None else m.labels[:, None] != y
+        mixed.append((log_p.masked_fill(others, -math.inf).softmax(0)[..., None] * u).sum(0))
+    return torch.stack(mixed).squeeze(0)
 
 
 def guided_velocity(z: Tensor, t: Tensor, y: Tensor) -> Tensor:
-    return (1 + W) * velocity(z, t, y) - W * velocity(z, t, None)
+    own, all_ = velocity(z, t, y, None)
+    return (1 + W) * own - W * all_
 
 
 def euler(z: Tensor, times: Tensor, y: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from cfgtoy import GaussianMixture, NetDenoiser, Prediction, datasets, guidance, metrics, nets, samplers
 from cfgtoy.schedules import RectifiedFlow, Uniform
+from tests.pair import exact_pair
 
 F64 = torch.float64
 
@@ -28,31 +29,33 @@ def shrinkage(s: float, gamma: float) -> float:
     return (1 + s) ** -gamma * (1 + s / 2) ** (gamma - 1)
 
 
-def pair_drawn(gamma: float, first: float, rounds: int, n: int, seed: int, steps: int = 400) -> Tensor:
-    pair = datasets.gaussian_pair(dtype=F64)
-    return samplers.gibbs_like(
-        guidance.classifier_free(pair, w=gamma - 1),
+def pair_drawn(pair, gammas: list[float], first: float, rounds: int, n: int, seed: int, steps: int) -> Tensor:
+    """n samples for each γ, (γ, n): one run, as each sample may have a weight of its own."""
+    w = torch.tensor(gammas, dtype=F64).repeat_interleave(n) - 1
+    drawn = samplers.gibbs_like(
+        guidance.classifier_free(pair, w=w),
         0,
         start=pair,
-        shape=(n, 1),
+        shape=(len(w), 1),
         grid=levels(-14.0, 60, 14.0),
         again=levels(first, steps, 14.0),
         rounds=rounds,
         generator=Generator().manual_seed(seed),
-    )[:, 0]
+    )
+    return drawn.reshape(len(gammas), n)
 
 
-@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("first", [-3.0, 0.0, 3.0])
-def test_a_round_is_that_affine_map(gamma, first):
+def test_a_round_is_that_affine_map(first):
     """The noise replayed, and the ODE solved by hand: the class's own leaves z as it is, the guided one shrinks it."""
-    replay = Generator().manual_seed(4)
-    want = torch.randn(300, 1, generator=replay, dtype=F64)
+    gammas, replay = [0.5, 1.0, 2.0, 5.0], Generator().manual_seed(4)
     s = math.exp(-first)
+    shrink = torch.tensor([shrinkage(s, gamma) for gamma in gammas], dtype=F64).sqrt()[:, None]
+    want = torch.randn(4, 300, generator=replay, dtype=F64)
     for _ in range(3):
-        noise = torch.randn(300, 1, generator=replay, dtype=F64)
-        want = math.sqrt(shrinkage(s, gamma)) * (want + math.sqrt(s) * noise)
-    torch.testing.assert_close(pair_drawn(gamma, first, 3, 300, 4), want[:, 0], rtol=2e-3, atol=2e-4)
+        want = shrink * (want + math.sqrt(s) * torch.randn(4, 300, generator=replay, dtype=F64))
+    got = pair_drawn(datasets.gaussian_pair(dtype=F64), gammas, first, 3, 300, 4, steps=400)
+    torch.testing.assert_close(got, want, rtol=2e-3, atol=2e-4)
 
 
 def test_a_coarse_round_is_the_recursion_of_its_steps():
@@ -91,7 +94,7 @@ def test_the_fixed_point_runs_from_the_odes_variance_to_the_tilted_one(gamma):
         squared = shrinkage(s, gamma)
         rest.append(s / (1 / squared - 1))
         want = rest[-1] + squared**rounds * (1 - rest[-1])
-        got = pair_drawn(gamma, first, rounds, n, 0, steps=40).var().item()
+        got = pair_drawn(exact_pair, [gamma], first, rounds, n, 0, steps=40).var().item()
         assert got == pytest.approx(want, rel=4.5 * math.sqrt(2 / n))
         assert want == pytest.approx(rest[-1], rel=0.15)
     assert ode < rest[0] < rest[1] < rest[2] < tilted

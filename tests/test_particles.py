@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from cfgtoy import NULL, NetDenoiser, Prediction, datasets, guidance, metrics, nets, samplers
 from cfgtoy.samplers.moves import moves
 from cfgtoy.schedules import RectifiedFlow, Uniform
+from tests.pair import exact_pair
 
 F64 = torch.float64
 
@@ -121,12 +122,20 @@ def test_the_particles_follow_that_recursion(gamma):
     torch.testing.assert_close(log_weights, total - total.logsumexp(0) + math.log(500), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("y", [NULL, 0])
+def test_the_exact_pair_is_the_packages(y):
+    z, y = torch.linspace(-3, 3, 9, dtype=F64)[:, None], torch.full((9,), y)
+    for lam in torch.linspace(-14, 14, 29, dtype=F64):
+        want = datasets.gaussian_pair(dtype=F64)(z, lam, y).v
+        torch.testing.assert_close(exact_pair(z, lam, y).v, want, rtol=1e-9, atol=1e-15)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("gamma", [2.0, 3.0, 5.0])
 def test_the_variance_is_the_tilted_one(gamma):
     """100,000 particles on 400 levels, within 3 %; the guided ODE has 2^{1−γ}, the SDE (2 − 2^{2−2γ})/(2γ−1)."""
     x, log_weights = samplers.feynman_kac(
-        datasets.gaussian_pair(),
+        exact_pair,
         0,
         w=gamma - 1,
         shape=(100_000, 1),

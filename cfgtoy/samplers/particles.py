@@ -92,14 +92,20 @@ def feynman_kac(
         before[0], after[0] = 0.0, 1.0
     rate = 0.5 * w * (1 + w)
 
-    pred, push = _ask(denoiser, z, levels[0], classes, w)
+    def guided(cond: Prediction, uncond: Prediction) -> Prediction:
+        return uncond.mix(cond, 1 + w)
+
+    answers = both(denoiser, z, levels[0], classes, NULL)
+    pred, push = guided(*answers), _push(*answers)
     for step, ahead in enumerate(levels[1:]):
         crowd.weigh(rate * before[step] * push)
         noise = spread[step] * torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
         x = pred.x
-        there, _ = _ask(denoiser, crowd.bury(keep[step] * z + fill[step] * x + noise), ahead, classes, w)
+        first = crowd.bury(keep[step] * z + fill[step] * x + noise)
+        there = guided(*both(denoiser, first, ahead, classes, NULL))
         z = crowd.bury(keep[step] * z + fill[step] * (x + there.x) / 2 + noise)
-        pred, push = _ask(denoiser, z, ahead, classes, w)
+        answers = both(denoiser, z, ahead, classes, NULL)
+        pred, push = guided(*answers), _push(*answers)
         crowd.weigh(rate * after[step] * push)
         chosen = crowd.draw(resample, generator, ahead)
         if chosen is not None:
@@ -108,11 +114,9 @@ def feynman_kac(
     return pred.x, crowd.log_weights.to(z)
 
 
-def _ask(denoiser: Denoiser, z: Tensor, lam: Tensor, y: Tensor, w: float) -> tuple[Prediction, Tensor]:
-    """The guided prediction and ‖ε_p − ε_q‖², (b,), from one call on a doubled batch."""
-    cond, uncond = both(denoiser, z, lam, y, NULL)
-    push = (cond.eps - uncond.eps).flatten(1).square().sum(1)
-    return uncond.mix(cond, 1 + w), push
+def _push(cond: Prediction, uncond: Prediction) -> Tensor:
+    """‖ε_p − ε_q‖², (b,)."""
+    return (cond.eps - uncond.eps).flatten(1).square().sum(1)
 
 
 class _Crowd:
@@ -131,6 +135,8 @@ class _Crowd:
     def bury(self, z: Tensor) -> Tensor:
         """z with 0 for particles that left the range of numbers, which are dead: they weigh nothing."""
         alive = z.flatten(1).isfinite().all(1)
+        if bool(alive.all()):
+            return z
         self.log_weights = self.log_weights.where(alive.cpu(), -math.inf)
         return z.where(per_sample(alive, z), 0.0)
 
