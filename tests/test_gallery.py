@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import Generator
 
 from cfgtoy import GaussianMixture, datasets
+from tests.forked import python
 
 
 @pytest.mark.parametrize("name", list(datasets.GALLERY))
@@ -80,7 +78,8 @@ def test_import_is_light():
         f"print([name for name in {heavy!r} if name in sys.modules])\n"
         "print(time.perf_counter() - start)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code)
+    assert done.returncode == 0, done.stderr
     loaded, seconds = done.stdout.splitlines()
     assert loaded == "[]"
     assert float(seconds) < 2  # on top of torch, which benchmarks/import_time.py counts too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.forked import Forks
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -79,11 +82,11 @@ def test_every_package_that_is_declared_is_pinned() -> None:
 
 
 BLOCK = """
-import sys
 class Block:
+    blocked = {blocked!r}
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in blocked:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name.partition(".")[0] in self.blocked:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
 """
 
@@ -105,11 +108,21 @@ def closure(names: Iterable[str]) -> set[str]:
     return {top for top, dists in packages_distributions().items() if any(plain(d) in done for d in dists)}
 
 
+def missing(*extras: str) -> set[str]:
+    """What an install with these extras does not bring, as names to import."""
+    return set(packages_distributions()) - closure(declared(*extras)) - {"cfgtoy"}
+
+
+@functools.cache
+def core() -> Forks:
+    """A Python that finds nothing but what the core brings, torch included, which it has imported."""
+    return Forks(BLOCK.format(blocked=missing()))
+
+
 def lean(program: str, *extras: str) -> subprocess.CompletedProcess[str]:
     """Run a program that finds nothing but an install with these extras brings."""
-    blocked = set(packages_distributions()) - closure(declared(*extras)) - {"cfgtoy"}
-    text = f"blocked = {blocked!r}\n{BLOCK}\n{program}"
-    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    allow = f"import sys; sys.meta_path[0].blocked = {missing(*extras)!r}\n"
+    return core().run(allow + program, cwd=ROOT)
 
 
 WORK = """

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import subprocess
-import sys
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +15,7 @@ from torch import Tensor
 mpl.use("agg")
 
 from cfgtoy import plotting
+from tests.forked import python
 
 
 def luminance(color: str) -> float:
@@ -163,4 +162,4 @@ def test_density_of_zero_is_allowed() -> None:
 
 def test_the_package_does_not_import_matplotlib() -> None:
     code = "import sys, cfgtoy; sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert python(code).returncode == 0

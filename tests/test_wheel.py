@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import python
+
 pytest.importorskip("hatchling")
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,9 +23,14 @@ OFFLINE = {"PIP_NO_INDEX": "1"}
 
 
 def run(*command: str, cwd: Path, **env: str) -> str:
-    done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
+    return said(
+        subprocess.run(
+            command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
+        )
     )
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
@@ -93,9 +100,11 @@ def test_the_commands_work_with_no_checkout_around(site: Path, tmp_path: Path) -
     env = {"PYTHONPATH": str(site), "CFGTOY_DATA": ""}
 
     def cfgtoy(*args: str) -> str:
-        return run(sys.executable, str(site / "bin" / "cfgtoy"), *args, cwd=tmp_path, **env)
+        program = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+        return said(python(program, str(site / "bin" / "cfgtoy"), *args, cwd=tmp_path, env=env))
 
-    assert "--guidance" in cfgtoy("sample", "--help")
+    help = run(sys.executable, str(site / "bin" / "cfgtoy"), "sample", "--help", cwd=tmp_path, **env)
+    assert "--guidance" in help
     listed = cfgtoy("weights")
     entries = json.loads((ROOT / "data" / "manifest.json").read_text())
     assert listed.count(" ok ") == len(entries)
@@ -124,7 +133,7 @@ def test_an_explorer_runs_in_a_page(site: Path, tmp_path: Path) -> None:
         "from cfgtoy.explorers import SamplingExplorer\n"
         "print(SamplingExplorer()._repr_mimebundle_()[0]['text/html'])"
     )
-    page = run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(site))
+    page = said(python(program, cwd=tmp_path, env={"PYTHONPATH": str(site)}))
     assert page.count("<script data-cfgtoy=") > 5
     assert "cfgtoy-widget" in page
     assert str(ROOT) not in page
@@ -143,5 +152,5 @@ def test_every_import_of_the_chapters_is_there(site: Path, tmp_path: Path) -> No
                 }
     assert len(lines) > 20
     program = "\n".join(sorted(lines)) + "\nimport cfgtoy; print(cfgtoy.__file__)"
-    where = run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(site))
+    where = said(python(program, cwd=tmp_path, env={"PYTHONPATH": str(site)}))
     assert Path(where.strip()).is_relative_to(site)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -23,6 +21,7 @@ from diffusers.modular_pipelines import (  # noqa: E402
 )
 
 from cfgtoy.adapters.diffusers import Guider, from_diffusers, grid_from  # noqa: E402
+from tests.forked import python  # noqa: E402
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 W = 1.5
@@ -355,7 +354,6 @@ def test_one_line_where_diffusers_or_its_guiders_are_missing(missing, asked, say
             assert "\\n" not in str(error)
             print(error)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
-    )
+    done = python(textwrap.dedent(program))
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(says)

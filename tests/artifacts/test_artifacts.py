@@ -4,8 +4,6 @@ import json
 import os
 import resource
 import stat
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,6 +14,7 @@ from cfgtoy import _files, artifacts, schedules
 from cfgtoy.nets.evaluator import Evaluator
 from cfgtoy.nets.unet import NoisyClassifier, UNet
 from cfgtoy.prediction import NULL
+from tests.forked import python
 
 ARGS = {
     "in_channels": 1, "image_size": 8, "channels": (8, 8), "blocks": (1, 1), "attention": (4,), "cond": 8, "head": 4
@@ -234,7 +233,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         "write_atomically(sys.argv[1], bytes(5000))\n"
     )
     assert hasattr(resource, "RLIMIT_FSIZE")
-    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60)
+    done = python(program, str(path))
     assert done.returncode != 0
     assert "OSError" in done.stderr
     assert path.read_bytes() == b"good"

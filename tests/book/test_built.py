@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from tests.book.support import BOOK, ROOT
+from tests.forked import module
 
 CHAPTER = BOOK / "explorers" / "gallery.ipynb"
 
 
 def pytest_of(*arguments: object) -> str:
     """What nbval says of notebooks."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbval",
-        "-q",
-        "-rfE",
-        "-p",
-        "no:cacheprovider",
-        *map(str, arguments),
-    ]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+    options = "--nbval", "-q", "-rfE", "-p", "no:cacheprovider"
+    return module("pytest", *options, *map(str, arguments), cwd=ROOT).stdout
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from PIL import Image
 from cfgtoy import artifacts, cli, guidance
 from cfgtoy.nets.evaluator import Evaluator
 from cfgtoy.nets.unet import NoisyClassifier, UNet
+from tests.forked import module
 
 ARGS = {
     "in_channels": 1, "image_size": 8, "channels": (8, 8), "blocks": (1, 1), "attention": (4,), "cond": 8, "head": 4
@@ -127,9 +128,7 @@ def test_it_runs_as_a_module_from_anywhere(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len([line for line in done.stdout.splitlines() if line.strip().startswith("0 ")]) == 8
-    done = subprocess.run(
-        [sys.executable, "-m", "cfgtoy", "sample", "nothing"], capture_output=True, text=True
-    )
+    done = module("cfgtoy", "sample", "nothing")
     assert done.returncode == 2
     assert "no such weights" in done.stderr
     assert "Traceback" not in done.stderr

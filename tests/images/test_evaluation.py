@@ -3,9 +3,7 @@
 import hashlib
 import json
 import math
-import os
 import socket
-import subprocess
 import sys
 
 import pytest
@@ -19,6 +17,7 @@ from cfgtoy.evaluation import sample_images
 from cfgtoy.images import EvalConfig, Sampling, Settings, evaluate
 from cfgtoy.metrics import extractors, streaming
 from cfgtoy.nets.evaluator import Evaluator
+from tests.forked import python
 
 # ---- statistics ----
 
@@ -276,31 +275,33 @@ def test_an_unwritable_place_is_known_before_the_work(tmp_path, monkeypatch):
 
 
 def test_two_processes_find_what_one_finds_though_one_is_killed(tmp_path):
-    """torchrun with two processes on gloo, restarted once: same samples, same figures."""
+    """What torchrun does with two processes on gloo, restarted once: same samples, same figures."""
     program = (
-        "import os, signal, sys\n"
+        "import os, signal, sys, torch\n"
         "from pathlib import Path\n"
+        "from torch.distributed import run\n"
+        "from torch.distributed.launcher.api import elastic_launch\n"
         "from cfgtoy.images import Sampling, evaluation\n"
-        "first = os.environ['TORCHELASTIC_RESTART_COUNT'] == '0'\n"
-        "if first and os.environ['RANK'] == '1':\n"
-        "    evaluation._generated = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "evaluation.evaluate(evaluation.EvalConfig(\n"
-        "    model='digits', n=50, batch=8, w=(1.0,), sampling=Sampling(steps=2), device='cpu',\n"
-        "    out=Path(sys.argv[1])))\n"
-        "assert not first\n"
+        "def rank():\n"
+        "    torch.set_num_threads(1)\n"
+        "    first = os.environ['TORCHELASTIC_RESTART_COUNT'] == '0'\n"
+        "    if first and os.environ['RANK'] == '1':\n"
+        "        evaluation._generated = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    evaluation.evaluate(evaluation.EvalConfig(\n"
+        "        model='digits', n=50, batch=8, w=(1.0,), sampling=Sampling(steps=2), device='cpu',\n"
+        "        out=Path(sys.argv[-1])))\n"
+        "    assert not first\n"
+        "config, *_ = run.config_from_args(run.parse_args(sys.argv[1:]))\n"
+        "config.start_method = 'fork'  # the ranks need not import all of that again\n"
+        "elastic_launch(config, rank)()\n"
     )
-    script = tmp_path / "run.py"
-    script.write_text(program)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    torchrun = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1",
-        "--master-addr=127.0.0.1", f"--master-port={port}", "--monitor-interval=0.1",
-    ]  # fmt: skip
-    done = subprocess.run(
-        [*torchrun, script, tmp_path / "2.json"], env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=240,
+    done = python(
+        program, "--nproc-per-node=2", "--max-restarts=1", "--master-addr=127.0.0.1",
+        f"--master-port={port}", "--monitor-interval=0.1", str(tmp_path / "2.json"),
+        env={"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "exitcode: -9" in done.stderr or "Signal 9" in done.stderr

@@ -2,7 +2,8 @@
 
 ``python run.py serve`` imports what takes seconds, once, and then forks: for each line of its input,
 ``{"options": {…}, "environments": [{…}, …]}``, a training for each environment; it answers with a line of their
-process numbers, and, when all have ended, one of their exit codes.
+process numbers, and, when all have ended, one of their exit codes. With ``torchrun`` among the options, a list of those
+of the command of that name, a training is what that command makes of it, but that its ranks are forked too.
 
 Beside the options of ``TrainConfig``: ``die_at`` kills this process once that many images are done, if it is of the
 first attempt and of rank ``die_rank``; ``plain`` takes noise and dropped labels out of the loss, so that runs which cut
@@ -73,6 +74,15 @@ def train(options: dict[str, Any]) -> None:
         run.ranks.close()
 
 
+def torchrun(words: list[str], options: dict[str, Any]) -> None:
+    from torch.distributed import run
+    from torch.distributed.launcher.api import elastic_launch
+
+    config, *_ = run.config_from_args(run.parse_args([*words, __file__]))
+    config.start_method = "fork"
+    elastic_launch(config, train)(options)
+
+
 def fork(options: dict[str, Any], environment: dict[str, str]) -> int:
     child = os.fork()
     if child:
@@ -80,7 +90,8 @@ def fork(options: dict[str, Any], environment: dict[str, str]) -> int:
     code = 1
     try:
         os.environ.update(environment)
-        train(options)
+        words = options.pop("torchrun", None)
+        train(options) if words is None else torchrun(words, options)
         code = 0
     except BaseException:
         traceback.print_exc()
