@@ -130,7 +130,6 @@ def test_the_exact_pair_is_the_packages(y):
         torch.testing.assert_close(exact_pair(z, lam, y).v, want, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [2.0, 3.0, 5.0])
 def test_the_variance_is_the_tilted_one(gamma):
     """100,000 particles on 400 levels, within 3 %; the guided ODE has 2^{1−γ}, the SDE (2 − 2^{2−2γ})/(2γ−1)."""

@@ -30,7 +30,9 @@ sys.path.append(str(BOOK / "_ext"))
 from contents import Part, parts  # noqa: E402
 
 PAPER = {"a4": "210mm 297mm", "letter": "8.5in 11in"}
-REFERENCES = ("aria-labelledby", "aria-describedby", "for")
+REFERENCES = {"aria-labelledby", "aria-describedby", "for"}
+FOLDING = ("toggle", "dropdown", "toggle-hidden")
+HEADINGS = ("h1", "h2", "h3", "h4", "h5")  # each goes one down, below the parts' headings
 
 STYLE = """
 @page { size: %(size)s; margin: 20mm 19mm 21mm;
@@ -109,33 +111,31 @@ def article(html_folder: Path, page: str, known: set[str], base: str) -> Tag:
             cell.decompose()
     for node in found.select("script, style, link, button, a.headerlink, .answer, form.guess"):
         node.decompose()
-    for details in found.select("details"):
-        details["open"] = ""
-    for node in found.select(".toggle, .dropdown, .toggle-hidden"):
-        node["class"] = [
-            name for name in node["class"] if name not in ("toggle", "dropdown", "toggle-hidden")
-        ]
-    names = {str(node["id"]) for node in found.select("[id]")}
-    for node in found.select("[id]"):
-        node["id"] = ident(page, str(node["id"]))
-    for node in found.select("a[href]"):
-        address = linked(page, str(node["href"]), known)
-        if address is None:
-            node.name = "span"
-            del node["href"]
-        else:
-            node["href"] = address
-    for attribute in REFERENCES:
-        for node in found.select(f"[{attribute}]"):
+    nodes = found.find_all(True)
+    names = {str(node["id"]) for node in nodes if "id" in node.attrs}
+    for node in nodes:
+        if "id" in node.attrs:
+            node["id"] = ident(page, str(node["id"]))
+        if "class" in node.attrs:
+            node["class"] = [name for name in node["class"] if name not in FOLDING]
+        for attribute in REFERENCES & node.attrs.keys():
             values = node[attribute] if isinstance(node[attribute], list) else str(node[attribute]).split()
             node[attribute] = " ".join(ident(page, v) if v in names else v for v in values)
-    for image in found.select("img"):
-        source = str(image["src"])
-        if not urlsplit(source).scheme:
-            image["src"] = f"{base}/{posixpath.normpath(posixpath.join(posixpath.dirname(page), source))}"
-    for level in range(5, 0, -1):  # below the parts' headings
-        for heading in found.select(f"h{level}"):
-            heading.name = f"h{level + 1}"
+        if node.name == "details":
+            node["open"] = ""
+        elif node.name == "a" and "href" in node.attrs:
+            address = linked(page, str(node["href"]), known)
+            if address is None:
+                node.name = "span"
+                del node["href"]
+            else:
+                node["href"] = address
+        elif node.name == "img":
+            source = str(node["src"])
+            if not urlsplit(source).scheme:
+                node["src"] = f"{base}/{posixpath.normpath(posixpath.join(posixpath.dirname(page), source))}"
+        elif node.name in HEADINGS:
+            node.name = f"h{int(node.name[1]) + 1}"
     return found
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.book.support import ROOT, tool
+from tests.forked import python
 
 pytestmark = pytest.mark.slow
 figures = tool("figures")
@@ -50,8 +49,8 @@ def folder(small: Path) -> Path:
     """The figures of that chapter, exported by the command."""
     target = small.parent / "figures"
     before = small.read_bytes()
-    command = [sys.executable, str(ROOT / "tools" / "figures.py"), str(small), "--to", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    program = "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('figures', run_name='__main__')"
+    done = python(program, str(ROOT / "tools"), str(small), "--to", str(target))
     assert done.returncode == 0, done.stderr[-2000:]
     assert small.read_bytes() == before
     return target

@@ -116,9 +116,10 @@ def test_help_is_quick_and_loads_neither_plots_nor_learners():
     )
     seconds = time.perf_counter() - start
     assert done.stdout.splitlines()[-1] == "[]"
-    plain = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import torch"], timeout=60, check=True)
-    assert seconds < 3 or seconds < 2.5 * (time.perf_counter() - plain)  # a busy machine slows both
+    if seconds >= 3:  # a busy machine slows torch as well
+        plain = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch"], timeout=60, check=True)
+        assert seconds < 2.5 * (time.perf_counter() - plain)
 
 
 def test_it_runs_as_a_module_from_anywhere(tmp_path):

@@ -281,6 +281,7 @@ def test_two_processes_find_what_one_finds_though_one_is_killed(tmp_path):
         "from pathlib import Path\n"
         "from torch.distributed import run\n"
         "from torch.distributed.launcher.api import elastic_launch\n"
+        "from cfgtoy.datasets import digits\n"
         "from cfgtoy.images import Sampling, evaluation\n"
         "def rank():\n"
         "    torch.set_num_threads(1)\n"
@@ -291,8 +292,9 @@ def test_two_processes_find_what_one_finds_though_one_is_killed(tmp_path):
         "        model='digits', n=50, batch=8, w=(1.0,), sampling=Sampling(steps=2), device='cpu',\n"
         "        out=Path(sys.argv[-1])))\n"
         "    assert not first\n"
+        "digits.load('train')  # and the ranks need not import all of this again\n"
         "config, *_ = run.config_from_args(run.parse_args(sys.argv[1:]))\n"
-        "config.start_method = 'fork'  # the ranks need not import all of that again\n"
+        "config.start_method = 'fork'\n"
         "elastic_launch(config, rank)()\n"
     )
     with socket.socket() as s:
