@@ -54,7 +54,7 @@ def test_a_round_is_that_affine_map(first):
     want = torch.randn(4, 300, generator=replay, dtype=F64)
     for _ in range(3):
         want = shrink * (want + math.sqrt(s) * torch.randn(4, 300, generator=replay, dtype=F64))
-    got = pair_drawn(datasets.gaussian_pair(dtype=F64), gammas, first, 3, 300, 4, steps=400)
+    got = pair_drawn(datasets.gaussian_pair(dtype=F64), gammas, first, 3, 300, 4, steps=200)
     torch.testing.assert_close(got, want, rtol=2e-3, atol=2e-4)
 
 

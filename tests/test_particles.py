@@ -189,7 +189,7 @@ def test_three_gaussians_are_tilted():
 
 def test_each_class_is_a_population_of_its_own():
     m = datasets.overlapping()
-    n = 18_000
+    n = 9_000
     y = torch.arange(n) % 3 - 1  # none, 0 and 1, one after another
     x, log_weights = samplers.feynman_kac(
         m, y, w=1.5, shape=(n, 2), grid=Uniform(-10.0, 12.0).grid(120), generator=Generator().manual_seed(0)

@@ -23,6 +23,7 @@ from cfgtoy import (
     samplers,
 )
 from cfgtoy.schedules import Cosine, LinearBeta, RectifiedFlow, Uniform
+from tests.pair import exact_pair
 
 F64 = torch.float64
 METHODS = ["ancestral", "ddim", "heun", "dpm++2m"]
@@ -514,7 +515,7 @@ def test_guided_sde_variance(gamma):
             0.7 * abs(errors[-2]), 1e-8
         )  # at γ = 1 and v = 1 it is exact but for λ_min
     n = 40_000
-    guided = guidance.classifier_free(datasets.gaussian_pair(1.0, 2.0, dtype=F64), w=gamma - 1)
+    guided = guidance.classifier_free(exact_pair, w=gamma - 1)
     grid = Uniform(-12.0, 12.0).grid(150, dtype=F64)
     x = samplers.sample(guided, 0, shape=(n, 1), grid=grid, generator=Generator().manual_seed(0))
     want = ancestral_variance(grid, gains(grid, 1.0, 2.0, gamma), 0.3)

@@ -141,7 +141,7 @@ def test_shipped_digits_are_what_was_asked_for():
 def test_shipped_cifar10_images_are_what_was_asked_for():
     need("cifar10", "cifar10-evaluator")
     evaluator = extractors.load("cifar10-evaluator")
-    ready = Settings.load("cifar10", Sampling(steps=10))
+    ready = Settings.load("cifar10", Sampling(steps=6))
     y = torch.arange(10)
     images, _ = next(sample_images(ready, 1.0, y, batch=10))
     _, probs = evaluator(images.float() / 127.5 - 1)

@@ -165,12 +165,20 @@ def test_learning_rate_rises_stays_and_falls() -> None:
 # -- the same run, interrupted ---------------------------------------------------------------------
 
 
-def test_resume_is_bitwise(tmp_path: Path) -> None:
-    whole = trainer.train(tiny(tmp_path / "whole"), data())
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of a run that nothing interrupted, in its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.Trainer, "grid", lambda self, path: None)
+        torch.manual_seed(0)
+        return trainer.train(tiny(tmp_path_factory.mktemp("runs") / "whole"), data())
+
+
+def test_resume_is_bitwise(tmp_path: Path, whole: Path) -> None:
     trainer.train(tiny(tmp_path / "parts", images=160), data())
     parts = trainer.train(tiny(tmp_path / "parts", resume=True), data())
     assert same(whole, parts)
-    one, two = (checkpoint.newest(tmp_path / name / "checkpoints") for name in ("whole", "parts"))
+    one, two = (checkpoint.newest(folder / "checkpoints") for folder in (whole.parent, tmp_path / "parts"))
     assert one is not None
     assert two is not None
     assert one.tensors.keys() == two.tensors.keys()
@@ -185,8 +193,9 @@ def test_another_seed_is_another_run(tmp_path: Path) -> None:
     assert not same(a, b)
 
 
-def test_sigterm_saves_and_ends_with_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = trainer.train(tiny(tmp_path / "whole"), data())
+def test_sigterm_saves_and_ends_with_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+) -> None:
     update = trainer.Trainer.update
 
     def interrupted(self: trainer.Trainer) -> tuple[Tensor, Tensor]:
@@ -293,8 +302,9 @@ def test_accumulated_parts_are_one_batch(tmp_path: Path) -> None:
 # -- faults ----------------------------------------------------------------------------------------
 
 
-def test_a_bad_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    whole = trainer.train(tiny(tmp_path / "whole"), data())
+def test_a_bad_checkpoint_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, whole: Path
+) -> None:
     trainer.train(tiny(tmp_path / "parts", images=160), data())
     newest = checkpoint.paths(tmp_path / "parts" / "checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
