@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 import torch
@@ -20,20 +20,34 @@ __all__ = [
     "function",
     "labels",
     "number",
+    "one_of",
     "positive_int",
+    "require",
     "rising",
     "tensor",
     "unit_interval",
 ]
 
-
 T = TypeVar("T")
+
+
+def require(holds: object, name: str, got: str | Tensor, takes: str) -> None:
+    """Raise unless ``holds``. What it ``got`` is said in words, of a tensor by its shape."""
+    if not holds:
+        said = got if isinstance(got, str) else f"shape {tuple(got.shape)}"
+        raise ValueError(f"{name}: got {said}, takes {takes}")
+
+
+def one_of(name: str, value: T, choices: Collection[T]) -> T:
+    """Return ``value`` if it is among the ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name}: got {value!r}, takes one of {', '.join(map(str, choices))}")
+    return value
 
 
 def function(name: str, value: T) -> T:
     """Return ``value`` if it can be called."""
-    if not callable(value):
-        raise ValueError(f"{name}: got {value!r}, takes a function")
+    require(callable(value), name, repr(value), "a function")
     return value
 
 
@@ -49,25 +63,25 @@ def tensor(name: str, value: object) -> Tensor:
 def finite(name: str, value: object) -> Tensor:
     """Return ``value`` if it is a floating-point tensor with neither NaN nor infinity in it."""
     checked = tensor(name, value)
-    if (
-        checked.detach() * 0
-    ).sum().item() != 0:  # zero times NaN or infinity is NaN: fewer passes than isfinite
+    # Zero times NaN or infinity is NaN: fewer passes than isfinite.
+    if (checked.detach() * 0).sum().item() != 0:
         raise ValueError(f"{name}: got NaN or infinite entries, takes finite numbers")
     return checked
 
 
-def number(name: str, value: object, *, lo: float = -math.inf, hi: float = math.inf) -> float:
-    """Return ``value`` as a float if it is one finite real number in [lo, hi]."""
+def number(
+    name: str, value: object, *, lo: float = -math.inf, hi: float = math.inf, open: bool = False
+) -> float:
+    """Return ``value`` as a float if it is one finite real number in [lo, hi], or with ``open`` in (lo, hi)."""
     try:
         if isinstance(value, str | bytes):
             raise TypeError
         result = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}: got {value!r}, takes one real number") from None
-    if not math.isfinite(result) or not lo <= result <= hi:
-        takes = (
-            "a finite number" if math.isinf(lo) and math.isinf(hi) else f"a finite number in [{lo:g}, {hi:g}]"
-        )
+    if not math.isfinite(result) or not (lo < result < hi if open else lo <= result <= hi):
+        ends = f"({lo:g}, {hi:g})" if open else f"[{lo:g}, {hi:g}]"
+        takes = "a finite number" if math.isinf(lo) and math.isinf(hi) else f"a finite number in {ends}"
         raise ValueError(f"{name}: got {value!r}, takes {takes}")
     return result
 
@@ -92,8 +106,8 @@ def labels(name: str, y: object, num_classes: int, *, null: int | None) -> Tenso
     least = 0 if null is None else null  # null is −1: what is allowed has no gap
     low, high = (int(end) for end in y.aminmax()) if y.numel() else (least, least)
     if low < least or high >= num_classes:
-        bad = low if low < least else high
         also = "" if null is None else f" or {null} for no class"
+        bad = low if low < least else high
         raise ValueError(f"{name}: got class {bad}, takes 0 … {num_classes - 1}{also}")
     return y
 
@@ -103,19 +117,15 @@ def broadcastable(first: str, a: Sequence[int], second: str, b: Sequence[int]) -
     try:
         torch.broadcast_shapes(tuple(a), tuple(b))
     except RuntimeError:
-        raise ValueError(
-            f"{second}: got shape {tuple(b)}, takes one that broadcasts with {first} of shape {tuple(a)}"
-        ) from None
+        takes = f"one that broadcasts with {first} of shape {tuple(a)}"
+        raise ValueError(f"{second}: got shape {tuple(b)}, takes {takes}") from None
 
 
 def rising(name: str, grid: object) -> Tensor:
     """Return ``grid`` if it is a strictly rising one-dimensional tensor, finite but for a first level of −∞."""
     checked = tensor(name, grid)
-    if checked.ndim != 1 or len(checked) < 1:
-        raise ValueError(
-            f"{name}: got shape {tuple(checked.shape)}, takes a one-dimensional grid of log-SNRs"
-        )
+    require(checked.ndim == 1 and len(checked), name, checked, "a one-dimensional grid of log-SNRs")
     finite(name, checked[1:] if checked[0].item() == -math.inf else checked)
-    if len(checked) > 1 and not bool((checked.diff() > 0).all()):
-        raise ValueError(f"{name}: got a grid that does not rise, takes λ_1 < λ_2 < … < λ_T (noise to data)")
+    rises = bool((checked.diff() > 0).all())
+    require(rises, name, "a grid that does not rise", "λ_1 < λ_2 < … < λ_T (noise to data)")
     return checked

@@ -33,27 +33,18 @@ A weight may be one number, or a tensor (b,) with one weight a sample.
 >>> guided = rule("apg", eta=0.2)(denoiser, w=2.0)  # doctest: +SKIP
 """
 
-from ._branches import pair, unconditional
-from ._weights import scale_from_w, w_from_scale
-from .affine import auto, classifier_free, negative
+from ._branches import pair, scale_from_w, unconditional, w_from_scale
+from .affine import auto, classifier_free, negative, several, total
 from .agreement import adaptive
 from .frequencies import frequency_decoupled
 from .gradient import Classifier, classifier, classifier_grad, implicit_classifier_grad
-from .intervals import interval
-from .magnitude import mambo_g
-from .plus_plus import cfg_plus_plus
-from .powers import power_law
-from .projected import apg
+from .magnitude import mambo_g, power_law
+from .projected import apg, cfg_zero_star, tcfg
 from .rectified import Ratios, recfg
-from .rescaling import rescale
-from .scheduled import weight_schedule
-from .still import zero_init
+from .rescaling import dynamic_threshold, rescale
+from .scheduled import cfg_plus_plus, interval, weight_schedule, zero_init
 from .table import PARTS, RULES, UNGUIDED_AT_ZERO, Rule, rule
-from .tangential import tcfg
-from .thresholding import dynamic_threshold
-from .totals import several, total
 from .units import convert_interval
-from .zero_star import cfg_zero_star
 
 RULES.update(
     {

@@ -1,6 +1,9 @@
-"""Two answers for one sample: with its class and without, from one network or from two."""
+"""Two answers for one sample, with its class and without, from one network or from two; and the weight w between them:
+the paper's, or the scale s = 1 + w that most image tools mean."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -9,20 +12,64 @@ from .. import _checks
 from ..logsnr import as_logsnr, per_sample
 from ..prediction import NULL, Denoiser, Prediction
 
-__all__ = ["both", "classes", "pair", "unconditional"]
+__all__ = [
+    "Weight",
+    "both",
+    "classes",
+    "over",
+    "pair",
+    "pushed",
+    "scale_from_w",
+    "unconditional",
+    "w_from_scale",
+    "weight",
+]
+
+Weight = float | Tensor
+"""One number, or a tensor (b,) with one weight a sample."""
+
+
+def w_from_scale(s: float) -> float:
+    """The paper's w for a guidance scale s, ε̃ = ε(z) + s (ε(z,c) − ε(z)): w = s − 1.
+
+    Raises:
+        ValueError: ``s`` is not a finite number.
+    """
+    return _checks.number("s", s) - 1.0
+
+
+def scale_from_w(w: float) -> float:
+    """The guidance scale s = 1 + w.
+
+    Raises:
+        ValueError: ``w`` is not a finite number.
+    """
+    return _checks.number("w", w) + 1.0
+
+
+def weight(name: str, w: Weight | None) -> Weight:
+    """``w`` if it is one finite number or one a sample."""
+    if not isinstance(w, Tensor):
+        return _checks.number(name, w)
+    _checks.require(_checks.finite(name, w).ndim <= 1, name, w, "one number or one a sample, (b,)")
+    return w
+
+
+def over(w: Weight, z: Tensor) -> Weight:
+    """A weight in the shape that multiplies ``z`` sample by sample."""
+    if not isinstance(w, Tensor):
+        return w
+    _checks.require(w.ndim == 0 or len(w) in (1, len(z)), "w", w, f"one weight a sample, ({len(z)},)")
+    return per_sample(w.to(z), z)
 
 
 def classes(y: Tensor | int | None, z: Tensor) -> Tensor:
     """``y`` as one int64 class a sample, (b,)."""
-    if z.ndim == 0:
-        raise ValueError("z: got shape (), takes (b, *d)")
-    if y is None:
-        return torch.full((len(z),), NULL, device=z.device)
-    y = y if isinstance(y, Tensor) else torch.tensor(y)
+    _checks.require(z.ndim, "z", z, "(b, *d)")
+    y = y if isinstance(y, Tensor) else torch.tensor(NULL if y is None else y)
     if y.is_floating_point() or y.ndim > 1 or (y.ndim == 1 and len(y) not in (1, len(z))):
-        raise ValueError(
-            f"y: got {y.dtype} of shape {tuple(y.shape)}, takes one integer class a sample, ({len(z)},)"
-        )
+        got = f"{y.dtype} of shape {tuple(y.shape)}"
+        raise ValueError(f"y: got {got}, takes one integer class a sample, ({len(z)},)")
     return y.to(z.device, torch.int64).expand(len(z))
 
 
@@ -36,6 +83,23 @@ def both(
     doubled = denoiser(torch.cat([z, z]), lams, rows)
     first, second = doubled.estimate.split(len(z))
     return Prediction(z, lam, first, doubled.kind), Prediction(z, lam, second, doubled.kind)
+
+
+def pushed(
+    denoiser: Denoiser, w: Weight, push: Callable[[Weight, Tensor, Prediction, Prediction], Tensor]
+) -> Denoiser:
+    """What most rules are: ``push(w, cond − uncond, cond, uncond)`` is added to the conditional estimate.
+
+    Predictions are of the denoiser's own kind; their difference and the push are of their estimates, (b, \\*d).
+    """
+    w = weight("w", w)
+
+    def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+        cond, uncond = both(denoiser, z, logsnr, y)
+        move = push(over(w, z), cond.estimate - uncond.estimate, cond, uncond)
+        return Prediction(z, cond.logsnr, cond.estimate + move, cond.kind)
+
+    return guided
 
 
 def unconditional(denoiser: Denoiser) -> Denoiser:
@@ -54,12 +118,12 @@ def pair(conditional: Denoiser, unconditional: Denoiser) -> Denoiser:
     """
 
     def either(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+        other = unconditional(z, logsnr, None)
         if y is None:
-            return unconditional(z, logsnr, None)
+            return other
         rows = classes(y, z)
-        null = per_sample(rows == NULL, z)
         cond = conditional(z, logsnr, rows.clamp(min=0))
-        other = unconditional(z, logsnr, None).as_kind(cond.kind)
-        return Prediction(z, cond.logsnr, torch.where(null, other, cond.estimate), cond.kind)
+        estimate = torch.where(per_sample(rows == NULL, z), other.as_kind(cond.kind), cond.estimate)
+        return Prediction(z, cond.logsnr, estimate, cond.kind)
 
     return either

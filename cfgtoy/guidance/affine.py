@@ -1,15 +1,16 @@
-"""Means of two predictions with weights 1 + w and −w: away from no class, from another class, from a worse model."""
+"""Sums of predictions with weights that add up to one: away from no class, from another class, from a worse model."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from .. import _checks
 from ..prediction import NULL, Denoiser, Prediction
-from ._branches import both
-from ._weights import Weight, over, weight
+from ._branches import Weight, both, over, weight
 
-__all__ = ["auto", "classifier_free", "negative"]
+__all__ = ["auto", "classifier_free", "negative", "several", "total"]
 
 
 def classifier_free(denoiser: Denoiser, *, w: Weight) -> Denoiser:
@@ -44,8 +45,8 @@ def negative(denoiser: Denoiser, *, w: Weight, y_negative: int) -> Denoiser:
     Source: common practice; ε̃ = (1+w) ε(z,c) − w ε(z,c').
     """
     w = weight("w", w)
-    if isinstance(y_negative, bool) or not hasattr(y_negative, "__index__"):
-        raise ValueError(f"y_negative: got {y_negative!r}, takes a class, or {NULL} for no class")
+    is_class = hasattr(y_negative, "__index__") and not isinstance(y_negative, bool)
+    _checks.require(is_class, "y_negative", repr(y_negative), f"a class, or {NULL} for no class")
 
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
         cond, other = both(denoiser, z, logsnr, y, y_negative)
@@ -71,8 +72,67 @@ def auto(good: Denoiser, bad: Denoiser, *, w: Weight) -> Denoiser:
 
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
         strong, weak = good(z, logsnr, y), bad(z, logsnr, y)
-        return Prediction(z, strong.logsnr, weak.as_kind(strong.kind), strong.kind).mix(
-            strong, 1 + over(w, z)
-        )
+        weak = Prediction(z, strong.logsnr, weak.as_kind(strong.kind), strong.kind)
+        return weak.mix(strong, 1 + over(w, z))
+
+    return guided
+
+
+def total(denoiser: Denoiser, bad: Denoiser, *, w: Weight, share: float = 0.5) -> Denoiser:
+    """CFG and a push away from a worse copy of the model, in one sum; three evaluations.
+
+    The copy decides what it is: attention to oneself alone is perturbed-attention guidance, blurred queries are
+    smoothed energy guidance, a block left out is skip-layer guidance (:func:`cfgtoy.nets.degraded`), and less training
+    is autoguidance. diffusers' ``guidance_scale`` is 1 + (1 − share) w, its second scale is share · w.
+
+    Args:
+        denoiser: answers for a class and for NULL.
+        bad: the worse copy, asked for the class.
+        w: weight of both pushes together, a number or (b,).
+        share: of the push away from ``bad``, in [0, 1]; 0 is CFG, 1 is :func:`~cfgtoy.guidance.auto`.
+
+    Raises:
+        ValueError: ``w`` is not finite, ``share`` outside [0, 1], or ``bad`` is not a denoiser.
+
+    Source: Ahn et al. 2024 (PAG); Hong 2024 (SEG); Hyung et al. 2024 (skip-layer):
+    ε̃ = ε_c + w ((1 − share)(ε_c − ε_∅) + share (ε_c − ε_bad)).
+    """
+    w, share, bad = weight("w", w), _checks.unit_interval("share", share), _checks.function("bad", bad)
+
+    def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+        cond, uncond = both(denoiser, z, logsnr, y)
+        worse = bad(z, logsnr, y).as_kind(cond.kind)
+        push = (1 - share) * (cond.estimate - uncond.estimate) + share * (cond.estimate - worse)
+        return Prediction(z, cond.logsnr, cond.estimate + over(w, z) * push, cond.kind)
+
+    return guided
+
+
+def several(unconditional: Denoiser, conditional: Sequence[Denoiser], *, w: Sequence[float]) -> Denoiser:
+    """Several conditions at once: a push towards each of them from the unconditional model.
+
+    With all w = 0 it is the model of all conditions where those are independent given the noisy sample. Given the clean
+    sample alone is not enough: noise ties them together.
+
+    Args:
+        unconditional: the model without conditions.
+        conditional: a model a condition; each is asked as it is, without a class.
+        w: guidance weight of each condition.
+
+    Raises:
+        ValueError: a ``w`` that is not finite, or not one a condition.
+
+    Source: Liu et al. 2022 (composable diffusion): ε̃ = ε_∅ + Σ (1 + w_i) (ε_i − ε_∅).
+    """
+    weights = [_checks.number("w", each) for each in w]
+    if len(weights) != len(conditional) or not weights:
+        raise ValueError(f"w: got {len(weights)} weights, takes one a condition: {len(conditional)}")
+
+    def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
+        base = unconditional(z, logsnr, None)
+        estimate = base.estimate
+        for each, model in zip(weights, conditional, strict=True):
+            estimate = estimate + (1 + each) * (model(z, logsnr, None).as_kind(base.kind) - base.estimate)
+        return Prediction(z, base.logsnr, estimate, base.kind)
 
     return guided

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from .. import _checks
 from ..logsnr import as_logsnr
-from ..prediction import Denoiser, Prediction
-from ._branches import both, classes
+from ..prediction import NULL, Denoiser, Prediction
+from ._branches import Weight, classes, over, weight
 from ._vectors import inner, norm
-from ._weights import Weight, over, weight
 
 __all__ = ["adaptive"]
 
@@ -42,38 +41,25 @@ def adaptive(
     threshold is 0.991 is second-hand: another implementation calls it the paper's, for its own models, where guidance
     ends after about half of 20 steps. Of the paper only the abstract could be looked up. Try your own for your model.
     """
-    w, threshold = weight("w", w), _checks.number("threshold", threshold)
-    if not -1 <= threshold <= 1:
-        raise ValueError(f"threshold: got {threshold!r}, takes a cosine, −1 to 1")
-    if on not in ("x", "eps"):
-        raise ValueError(f"on: got {on!r}, takes x or eps")
+    w, threshold = weight("w", w), _checks.number("threshold", threshold, lo=-1.0, hi=1.0)
+    _checks.one_of("on", on, ("x", "eps"))
     # The last level, and the samples (b,) that had agreed before it.
     seen: dict[str, Tensor] = {}
 
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
         lam, y = as_logsnr("logsnr", logsnr, z, noise=True), classes(y, z)
-        done = seen.get("next")
+        done = seen.get("done")
         if done is None or len(done) != len(z) or bool(lam.amin() <= seen["level"]):
             done = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-        open_ = ~done
-        agreed = done.clone()
-        cond: Prediction
-        if bool(done.any()):
-            # One call: those that agreed once, the others twice.
-            rows = open_.nonzero()[:, 0]
-            lams = lam if lam.ndim == 0 else torch.cat([lam.expand(len(z)), lam.expand(len(z))[rows]])
-            asked = denoiser(torch.cat([z, z[rows]]), lams, torch.cat([y, torch.full_like(y[rows], -1)]))
-            cond = Prediction(z, lam, asked.estimate[: len(z)], asked.kind)
-            estimate = cond.estimate.clone()
-            estimate[rows] = asked.estimate[len(z) :]
-            uncond = Prediction(z, lam, estimate, asked.kind)
-        else:
-            cond, uncond = both(denoiser, z, lam, y)
-        a, b = cond.as_kind(on), uncond.as_kind(on)
+        # One call: those that agreed once, the others twice.
+        rows = (~done).nonzero()[:, 0]
+        lams = lam if lam.ndim == 0 else torch.cat([lam, lam[rows]])
+        asked = denoiser(torch.cat([z, z[rows]]), lams, torch.cat([y, torch.full_like(y[rows], NULL)]))
+        cond = Prediction(z, lam, asked.estimate[: len(z)], asked.kind)
+        estimate = cond.estimate.index_copy(0, rows, asked.estimate[len(z) :])
+        a, b = cond.as_kind(on), Prediction(z, lam, estimate, asked.kind).as_kind(on)
         cosine = (inner(a, b) / (norm(a) * norm(b))).flatten(1)[:, 0]
-        agreed |= cosine > threshold
-        seen["level"], seen["next"] = lam.amax().detach(), agreed
-        push = over(w, z) * (cond.estimate - uncond.estimate)
-        return Prediction(z, lam, cond.estimate + push, cond.kind)
+        seen["level"], seen["done"] = lam.amax().detach(), done | (cosine > threshold)
+        return Prediction(z, lam, cond.estimate + over(w, z) * (cond.estimate - estimate), cond.kind)
 
     return guided

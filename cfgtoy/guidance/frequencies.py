@@ -8,8 +8,7 @@ from torch import Tensor
 
 from .. import _checks
 from ..prediction import Denoiser, Prediction
-from ._branches import both
-from ._weights import Weight, over, weight
+from ._branches import Weight, pushed
 
 __all__ = ["frequency_decoupled"]
 
@@ -31,16 +30,13 @@ def frequency_decoupled(denoiser: Denoiser, *, w: Weight, low: float = 0.5) -> D
 
     Source: Sadat et al. 2025 (FDG), its pyramid with two levels: ε̃ = ε_c + w_low Δ_low + w_high Δ_high.
     """
-    w, low = weight("w", w), _checks.number("low", low)
+    low = _checks.number("low", low)
 
-    def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        cond, uncond = both(denoiser, z, logsnr, y)
-        delta = cond.estimate - uncond.estimate
+    def push(w: Weight, delta: Tensor, cond: Prediction, uncond: Prediction) -> Tensor:
         coarse = _coarse(delta)
-        push = over(w, z) * ((delta - coarse) + low * coarse)
-        return Prediction(z, cond.logsnr, cond.estimate + push, cond.kind)
+        return w * ((delta - coarse) + low * coarse)
 
-    return guided
+    return pushed(denoiser, w, push)
 
 
 def _coarse(image: Tensor) -> Tensor:

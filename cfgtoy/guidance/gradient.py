@@ -10,9 +10,8 @@ from torch import Tensor
 from .. import _checks
 from ..logsnr import as_logsnr, per_sample
 from ..prediction import NULL, Denoiser, Prediction
-from ._branches import both, classes
+from ._branches import Weight, both, classes, over, weight
 from ._branches import unconditional as without_class
-from ._weights import Weight, over, weight
 
 __all__ = ["Classifier", "classifier", "classifier_grad", "implicit_classifier_grad"]
 
@@ -72,10 +71,8 @@ def classifier_grad(classifier: Classifier, z: Tensor, lam: Tensor | float, y: T
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             log_probs = classifier(leaf, logsnr)
-            if log_probs.ndim != 2 or len(log_probs) != len(z):
-                raise ValueError(
-                    f"classifier: got log-probabilities of shape {tuple(log_probs.shape)}, takes ({len(z)}, C)"
-                )
+            fits = log_probs.ndim == 2 and len(log_probs) == len(z)
+            _checks.require(fits, "classifier", log_probs, f"log-probabilities ({len(z)}, C)")
             _checks.labels("y", rows, log_probs.shape[1], null=NULL)
             picked = log_probs.gather(1, rows.clamp(min=0)[:, None])
             (grad,) = torch.autograd.grad(picked.sum(), leaf)

@@ -1,16 +1,41 @@
-"""MAMBO-G: a weight that shrinks where the difference is large beside the unconditional estimate."""
+"""Weights that follow the size of the difference: growing with it (power law), or shrinking (MAMBO-G)."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .. import _checks
 from ..prediction import Denoiser, Prediction
-from ._branches import both
+from ._branches import Weight, pushed
 from ._vectors import norm
-from ._weights import Weight, over, weight
 
-__all__ = ["mambo_g"]
+__all__ = ["mambo_g", "power_law"]
+
+
+def power_law(denoiser: Denoiser, *, w: Weight, power: float = 0.9) -> Denoiser:
+    """Power-law guidance, with Δ the difference of the scores, s(z,c) − s(z). ``power`` = 0 is plain CFG.
+
+    The length of Δ depends on the dimension and on the scale of the data, so w does not compare with that of CFG.
+
+    Args:
+        denoiser: answers for a class and for NULL.
+        w: guidance weight, a number or (b,).
+        power: the exponent, above −1; by default 0.9, as in most of the source.
+
+    Raises:
+        ValueError: ``w`` is not finite or ``power`` ≤ −1.
+
+    Source: Pavasovic et al. 2025, §5: s̃ = s(z,c) + w ‖Δ‖^power Δ.
+    """
+    power = _checks.number("power", power, lo=-1.0, open=True)
+
+    def push(w: Weight, delta: Tensor, cond: Prediction, uncond: Prediction) -> Tensor:
+        length = norm(cond.slope("score") * delta)
+        # Where the branches agree there is no push, at a negative power too.
+        return w * length.clamp(min=torch.finfo(delta.dtype).tiny) ** power * delta
+
+    return pushed(denoiser, w, push)
 
 
 def mambo_g(denoiser: Denoiser, *, w: Weight, alpha: float = 8.0) -> Denoiser:
@@ -26,15 +51,10 @@ def mambo_g(denoiser: Denoiser, *, w: Weight, alpha: float = 8.0) -> Denoiser:
 
     Source: Zhu et al. 2025 (MAMBO-G): ũ = u_c + w exp(−alpha r) (u_c − u_∅).
     """
-    w, alpha = weight("w", w), _checks.number("alpha", alpha)
-    if alpha < 0:
-        raise ValueError(f"alpha: got {alpha!r}, takes a number that is not negative")
+    alpha = _checks.number("alpha", alpha, lo=0.0)
 
-    def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        cond, uncond = both(denoiser, z, logsnr, y)
-        delta = cond.estimate - uncond.estimate
+    def push(w: Weight, delta: Tensor, cond: Prediction, uncond: Prediction) -> Tensor:
         ratio = norm(cond.slope("flow") * delta) / norm(uncond.flow)
-        push = over(w, z) * (-alpha * ratio).exp() * delta
-        return Prediction(z, cond.logsnr, cond.estimate + push, cond.kind)
+        return w * (-alpha * ratio).exp() * delta
 
-    return guided
+    return pushed(denoiser, w, push)

@@ -1,4 +1,4 @@
-"""Adaptive projected guidance: guide across the estimate more than along it."""
+"""Guidance across one of the two answers rather than along it: APG, tangential damping and CFG-Zero*."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from torch import Tensor
 from .. import _checks
 from ..logsnr import as_logsnr
 from ..prediction import Denoiser, Prediction
-from ._branches import both
-from ._vectors import across, norm
-from ._weights import Weight, over, weight
+from ._branches import Weight, pushed
+from ._vectors import across, inner, norm
 
-__all__ = ["apg"]
+__all__ = ["apg", "cfg_zero_star", "tcfg"]
 
 
 def apg(
@@ -40,33 +39,27 @@ def apg(
     Source: Sadat et al. 2024, Algorithm 1: x̃ = x_c + w (Δ⊥ + eta Δ∥), Δ_i ← Δ_i + momentum Δ_{i−1}, then
     Δ ← Δ min(1, threshold/‖Δ‖).
     """
-    w, eta, momentum = weight("w", w), _checks.number("eta", eta), _checks.number("momentum", momentum)
-    if threshold != math.inf and not _checks.number("threshold", threshold) > 0:
-        raise ValueError(f"threshold: got {threshold!r}, takes a positive length")
-    if not -1 < momentum < 1:
-        raise ValueError(f"momentum: got {momentum!r}, takes a number between −1 and 1")
-    memory = _Memory(momentum)
+    eta, memory = _checks.number("eta", eta), _Memory(momentum)
+    if threshold != math.inf:
+        threshold = _checks.number("threshold", threshold, lo=0.0, open=True)
 
-    def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        cond, uncond = both(denoiser, z, logsnr, y)
-        delta = cond.estimate - uncond.estimate
-        if momentum:
+    def push(w: Weight, delta: Tensor, cond: Prediction, uncond: Prediction) -> Tensor:
+        if memory.momentum:
             slope = cond.slope("x")
-            delta = memory.add(slope * delta, as_logsnr("logsnr", logsnr, z, noise=True)) / slope
+            level = as_logsnr("logsnr", cond.logsnr, cond.z, noise=True)
+            delta = memory.add(slope * delta, level) / slope
         if threshold != math.inf:
-            length = norm(cond.slope("x") * delta)
-            delta = delta * (threshold / length).clamp(max=1.0)
-        push = over(w, z) * across(delta, cond.x, eta)
-        return Prediction(z, cond.logsnr, cond.estimate + push, cond.kind)
+            delta = delta * (threshold / norm(cond.slope("x") * delta)).clamp(max=1.0)
+        return w * across(delta, cond.x, eta)
 
-    return guided
+    return pushed(denoiser, w, push)
 
 
 class _Memory:
     """The sum Σ β^k Δ_{i−k} over the levels that a batch has been through, in units of x."""
 
     def __init__(self, momentum: float) -> None:
-        self.momentum = momentum
+        self.momentum = _checks.number("momentum", momentum, lo=-1.0, hi=1.0, open=True)
         self.level: Tensor | None = None
         self.before: Tensor | None = None  # the sum when this level was entered, (b, *d)
         self.now: Tensor | None = None
@@ -87,3 +80,53 @@ class _Memory:
         total = delta if self.before is None else delta + self.momentum * self.before
         self.now = total.detach()
         return total
+
+
+def tcfg(denoiser: Denoiser, *, w: Weight) -> Denoiser:
+    """Tangential damping, on the noise ε as in the source: ε_∅ is projected on d, the leading right singular vector of
+    the two rows ε_c and ε_∅, and guidance extrapolates from there.
+
+    With θ = ½ atan2(2⟨ε_c, ε_∅⟩, ‖ε_c‖² − ‖ε_∅‖²), d lies along cos θ ε_c + sin θ ε_∅. Nothing of that lies across d,
+    so the dropped part of ε_∅ is −share times the part of Δ = ε_c − ε_∅ across d, share = cos θ/(cos θ + sin θ). That
+    is linear in Δ, so it is formed on the model's own estimate, and nothing large cancels.
+
+    Args:
+        denoiser: answers for a class and for NULL.
+        w: guidance weight, a number or (b,).
+
+    Raises:
+        ValueError: ``w`` is not finite.
+
+    Source: Kwon et al. 2025 (TCFG): ε̃ = ε_c + w (ε_c − ⟨ε_∅, d⟩ d).
+    """
+
+    def push(w: Weight, delta: Tensor, cond: Prediction, uncond: Prediction) -> Tensor:
+        c, u, slope = cond.eps, uncond.eps, cond.slope("eps")
+        overlap = inner(c, u)
+        theta = 0.5 * torch.atan2(2 * overlap, inner(slope * delta, c + u))
+        cos, sin = theta.cos(), theta.sin()
+        d = cos * c + sin * u
+        # Where the branches point apart the share may be infinite; but there nothing cancels in ε_∅ itself.
+        dropped = torch.where(overlap < 0, across(u, d) / slope, -cos / (cos + sin) * across(delta, d))
+        return w * (delta + dropped)
+
+    return pushed(denoiser, w, push)
+
+
+def cfg_zero_star(denoiser: Denoiser, *, w: Weight) -> Denoiser:
+    """CFG-Zero*'s scaled guidance, on the flow velocity u = ε − x as in the source, whatever the denoiser estimates.
+
+    The scale s* = ⟨u_c, u_∅⟩ / ‖u_∅‖² is the least-squares fit of u_c by u_∅, so u_c − s* u_∅ is the part of
+    u_c − u_∅ across u_∅: that is what is formed here, and nothing large cancels. The source's second part, no motion
+    in the first steps, is :func:`~cfgtoy.guidance.zero_init`, around this or any other rule.
+
+    Args:
+        denoiser: answers for a class and for NULL.
+        w: guidance weight, a number or (b,).
+
+    Raises:
+        ValueError: ``w`` is not finite.
+
+    Source: Fan et al. 2025, Algorithm 1: ũ = (1+w) u_c − w s* u_∅.
+    """
+    return pushed(denoiser, w, lambda w, delta, cond, uncond: w * across(delta, uncond.flow))

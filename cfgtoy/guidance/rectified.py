@@ -11,8 +11,7 @@ from .. import _checks
 from ..logsnr import as_logsnr
 from ..prediction import Denoiser, Prediction
 from ..process import diffuse
-from ._branches import both, classes
-from ._weights import Weight, over, weight
+from ._branches import Weight, both, classes, over, weight
 
 __all__ = ["Ratios", "recfg"]
 
@@ -54,14 +53,10 @@ class Ratios:
         key = (level.item(), c)
         if key not in self.kept:
             x = self.x[self.y == c][: self.n]
-            if not len(x):
-                raise ValueError(f"y: got class {c}, takes a class of which the data have samples")
-            generator = Generator().manual_seed(c)
-            noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
-            z = diffuse(x, level.to(x), noise=noise)
-            cond, uncond = both(self.denoiser, z, level.to(x), c)
-            eps = uncond.eps
-            gap = uncond.estimate - cond.estimate
+            _checks.require(len(x), "y", f"class {c}", "a class of which the data have samples")
+            noise = torch.randn(x.shape, generator=Generator().manual_seed(c), dtype=x.dtype).to(x)
+            cond, uncond = both(self.denoiser, diffuse(x, level.to(x), noise=noise), level.to(x), c)
+            gap, eps = uncond.estimate - cond.estimate, uncond.eps
             self.kept[key] = (gap * eps).mean(0) / eps.square().mean(0).clamp(min=torch.finfo(x.dtype).tiny)
         return self.kept[key]
 

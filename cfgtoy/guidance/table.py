@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import _checks
 from ..prediction import Denoiser
-from ._branches import unconditional
-from ._weights import Weight, weight
+from ._branches import Weight, unconditional, weight
 
 __all__ = ["PARTS", "RULES", "UNGUIDED_AT_ZERO", "Rule", "rule", "wrapped"]
 
@@ -46,17 +46,16 @@ class Rule:
 
     def __post_init__(self) -> None:
         name = self.name.replace("_", "-") if isinstance(self.name, str) else self.name
-        if name not in RULES:
-            raise ValueError(f"rule: got {self.name!r}, takes one of {', '.join(RULES)}")
+        _checks.require(name in RULES, "rule", repr(self.name), f"one of {', '.join(RULES)}")
         object.__setattr__(self, "name", name)
-        known = {p.name: p for p in self.parameters(name)}
+        own = self.parameters(name)
+        known = [*(p.name for p in own), *self.parts(name)]
         for key in self.options:
-            if key not in known and key not in self.parts(name):
-                takes = ", ".join([*known, *self.parts(name)]) or "none"
-                raise ValueError(f"{key}: got an option that {name} does not have, takes {takes}")
-        for key, parameter in known.items():
-            if parameter.default is parameter.empty and key not in self.options:
-                raise ValueError(f"{key}: got nothing, takes a value: {name} has no default for it")
+            takes = ", ".join(known) or "none"
+            _checks.require(key in known, key, f"an option that {name} does not have", takes)
+        for p in own:
+            given = p.default is not p.empty or p.name in self.options
+            _checks.require(given, p.name, "nothing", f"a value: {name} has no default for it")
         of = {"of": rule(self.options["of"])} if "of" in self.options else {}
         object.__setattr__(self, "options", {**self.options, **of})
         # The rule's own checks: it is built once on nothing.
@@ -106,11 +105,9 @@ class Rule:
         """
         w = weight("w", w)
         for key in parts:
-            if key not in PARTS:
-                raise ValueError(f"{key}: got a part that no rule has, takes {', '.join(PARTS)}")
+            _checks.require(key in PARTS, key, "a part that no rule has", ", ".join(PARTS))
         ready = self._given(parts)
-        if ready.needs:
-            part = min(ready.needs)
+        for part in sorted(ready.needs):
             raise ValueError(f"{part}: got none, or its name alone, takes what {self.name} needs: {part}=…")
         if not isinstance(w, Tensor) and w == 0 and ready._unguided_at_zero:
             return denoiser
@@ -128,10 +125,8 @@ class Rule:
         Raises:
             ValueError: an option is an object without a ``name`` or ``sha256`` that could stand for it.
         """
-        return {
-            "name": self.name,
-            "options": {key: _plain(key, value) for key, value in self.options.items()},
-        }
+        options = {key: _plain(key, value) for key, value in self.options.items()}
+        return {"name": self.name, "options": options}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Rule:
@@ -143,16 +138,13 @@ class Rule:
         if not isinstance(record, Mapping) or not {"name"} <= set(record) <= {"name", "options"}:
             raise ValueError(f"rule: got {record!r}, takes a record with name and options")
         ends = {"inf": math.inf, "-inf": -math.inf}
-        options = record.get("options", {})
-        return cls(
-            record["name"], {k: ends.get(v, v) if isinstance(v, str) else v for k, v in options.items()}
-        )
+        options = record.get("options", {}).items()
+        return cls(record["name"], {k: ends.get(v, v) if isinstance(v, str) else v for k, v in options})
 
     def _given(self, parts: Mapping[str, Any]) -> Rule:
         """This rule, and the one inside, with the parts it lacks among its options. Unchecked."""
-        own = {
-            k: v for k, v in parts.items() if k in self.needs and k in self.parts(self.name) and v is not None
-        }
+        lacks = self.needs.intersection(self.parts(self.name))
+        own = {k: v for k, v in parts.items() if k in lacks and v is not None}
         inside = {"of": self.of._given(parts)} if self.of else {}
         ready = object.__new__(Rule)
         object.__setattr__(ready, "name", self.name)
@@ -184,11 +176,8 @@ def wrapped(
     denoiser: Denoiser, plain: Denoiser | None, of: Rule | str, w: Weight | None, name: str
 ) -> tuple[Denoiser, Denoiser]:
     """A guided denoiser and the plain one beside it: two that are given, or one guided by ``of`` and itself."""
-    if (plain is None) == (w is None):
-        got = "nothing" if w is None else repr(w)
-        raise ValueError(
-            f"w: got {got} with {name} = {plain!r}, takes a weight or a second denoiser, one of the two"
-        )
+    got = f"{'nothing' if w is None else repr(w)} with {name} = {plain!r}"
+    _checks.require((plain is None) != (w is None), "w", got, "a weight or a second denoiser, one of the two")
     if plain is not None:
         return denoiser, plain
     made = rule(of)
@@ -196,9 +185,9 @@ def wrapped(
 
 
 def _signature(name: str) -> list[inspect.Parameter]:
-    if name not in RULES:
-        raise ValueError(f"rule: got {name!r}, takes one of {', '.join(RULES)}")
-    return list(inspect.signature(RULES[name], eval_str=True).parameters.values())[1:]
+    return list(
+        inspect.signature(RULES[_checks.one_of("rule", name, RULES)], eval_str=True).parameters.values()
+    )[1:]
 
 
 def _nothing(*_: object) -> Any:
@@ -215,6 +204,5 @@ def _plain(key: str, value: Any) -> Any:
     for label in (getattr(value, "name", None), getattr(value, "sha256", None)):
         if isinstance(label, str):
             return label
-    raise ValueError(
-        f"{key}: got {type(value).__name__}, takes what has a name or sha256 to be written down by"
-    )
+    takes = "what has a name or sha256 to be written down by"
+    raise ValueError(f"{key}: got {type(value).__name__}, takes {takes}")

@@ -47,8 +47,7 @@ def convert_interval(
     Source: Kynkäänniemi et al. 2024 (σ); diffusers, ``guiders`` (fractions, rounded down to steps).
     """
     for name, value in (("unit", unit), ("to", to)):
-        if value not in get_args(Unit):
-            raise ValueError(f"{name}: got {value!r}, takes one of {', '.join(get_args(Unit))}")
+        _checks.one_of(name, value, get_args(Unit))
     if grid is not None:
         grid = _checks.rising("grid", grid)
     elif {unit, to} & {"step", "fraction"}:
@@ -58,16 +57,14 @@ def convert_interval(
 
 
 def _checked(ends: tuple[float, float], unit: Unit, grid: Tensor | None) -> tuple[float, float]:
-    top = {"step": math.inf if grid is None else len(grid), "fraction": 1, "t": 1, "sigma": math.inf}
     least = -math.inf if unit == "logsnr" else 0
-    most = top.get(unit, math.inf)
+    most = 1 if unit in ("fraction", "t") else math.inf if grid is None or unit != "step" else len(grid)
     try:
         first, last = (float(end) for end in ends)
     except (TypeError, ValueError):
         raise ValueError(f"ends: got {ends!r}, takes two numbers") from None
-    rises = first < last if unit == "step" else first <= last
-    if not (least <= first and rises and last <= most):  # NaN compares false
-        raise ValueError(f"ends: got {first:g} to {last:g}, takes two that rise in {least:g} … {most:g}")
+    rises = least <= first <= last <= most and (first < last or unit != "step")  # NaN compares false
+    _checks.require(rises, "ends", f"{first:g} to {last:g}", f"two that rise in {least:g} … {most:g}")
     return first, last
 
 
@@ -78,17 +75,12 @@ def _to_logsnr(first: float, last: float, unit: Unit, grid: Tensor | None) -> tu
         assert grid is not None
         scale = len(grid) if unit == "fraction" else 1
         begin, end = int(first * scale), int(last * scale)
-        if begin >= end:
-            raise ValueError(
-                f"ends: got {first:g} to {last:g}, takes ends with a step of the {len(grid)} between"
-            )
+        takes = f"ends with a step of the {len(grid)} between"
+        _checks.require(begin < end, "ends", f"{first:g} to {last:g}", takes)
         # Halfway in t between the last level outside and the first inside, where no rounding can move a level across.
         t = flow_time(grid.double())
-        between = from_flow_time((t[:-1] + t[1:]) / 2)  # (T − 1,)
-        return (
-            -math.inf if begin == 0 else between[begin - 1].item(),
-            math.inf if end == len(grid) else between[end - 1].item(),
-        )
+        between = [-math.inf, *from_flow_time((t[:-1] + t[1:]) / 2).tolist(), math.inf]
+        return between[begin], between[end]
     noisy, clean = torch.tensor([last, first], dtype=torch.float64)
     if unit == "t":
         return from_flow_time(noisy).item(), from_flow_time(clean).item()
@@ -101,13 +93,9 @@ def _from_logsnr(lo: float, hi: float, to: Unit, grid: Tensor | None) -> tuple[f
     if to in ("step", "fraction"):
         assert grid is not None
         begin, end = int((grid < lo).sum()), int((grid <= hi).sum())
-        if begin >= end:
-            raise ValueError(
-                f"ends: got λ from {lo:g} to {hi:g}, takes ends with a level of the grid between"
-            )
-        if to == "step":
-            return begin, end
-        return _fraction(begin, len(grid)), _fraction(end, len(grid))
+        got = f"λ from {lo:g} to {hi:g}"
+        _checks.require(begin < end, "ends", got, "ends with a level of the grid between")
+        return (begin, end) if to == "step" else (_fraction(begin, len(grid)), _fraction(end, len(grid)))
     ends = torch.tensor([hi, lo], dtype=torch.float64)
     clean, noisy = (flow_time(ends) if to == "t" else (-ends / 2).exp()).tolist()
     return clean, noisy
