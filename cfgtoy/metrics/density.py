@@ -24,9 +24,7 @@ class Grid2d:
 
     Attributes:
         points: (n², 2), x running fastest.
-        cell: area of one cell.
-        n: cells a side.
-        lo, hi: ends of both axes.
+        cell, n, lo, hi: area of one cell, cells a side, and the ends of both axes.
     """
 
     points: Tensor
@@ -48,8 +46,7 @@ def grid_2d(lo: float = -4.0, hi: float = 4.0, n: int = 200, dtype: torch.dtype 
     """
     lo, hi = _checks.number("lo", lo), _checks.number("hi", hi)
     _checks.positive_int("n", n)
-    if not lo < hi:
-        raise ValueError(f"lo: got {lo:g} with hi = {hi:g}, takes less than hi")
+    _checks.require(lo < hi, "lo", f"{lo:g} with hi = {hi:g}", "less than hi")
     side = (hi - lo) / n
     axis = lo + side * (torch.arange(n, dtype=torch.float64) + 0.5)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -63,8 +60,8 @@ def log_normalizer(log_density: LogDensity, grid: Grid2d) -> float:
         ValueError: the density is nowhere finite on the grid, or NaN.
     """
     value = log_density(grid.points).double().logsumexp(0).item() + math.log(grid.cell)
-    if not math.isfinite(value):
-        raise ValueError(f"log_density: got a log integral of {value}, takes a density with mass on the grid")
+    got = f"a log integral of {value}"
+    _checks.require(math.isfinite(value), "log_density", got, "a density with mass on the grid")
     return value
 
 
@@ -83,13 +80,12 @@ def kl_quadrature(log_p: LogDensity, log_q: LogDensity, grid: Grid2d) -> float:
 def kl_to_density(samples: Tensor, log_density: LogDensity, k: int = 5) -> float:
     """KL(samples' law ‖ density) in nats from samples alone: −Ĥ − E log density, Ĥ by the k-nearest-neighbour estimate.
 
+    The estimate can fall slightly below zero.
+
     Args:
         samples: (n, d).
         log_density: *normalised* log density, (n, d) -> (n,). For a tilted density subtract :func:`log_normalizer`.
         k: neighbour; more means less variance and more bias.
-
-    Returns:
-        The estimate; it can fall slightly below zero.
 
     Raises:
         ValueError: NaN, or ``k`` not below n.
@@ -97,15 +93,11 @@ def kl_to_density(samples: Tensor, log_density: LogDensity, k: int = 5) -> float
     Source: Kozachenko & Leonenko 1987.
     """
     _checks.positive_int("k", k)
-    _checks.finite("samples", samples)
-    if samples.ndim != 2 or len(samples) <= k:
-        raise ValueError(f"samples: got shape {tuple(samples.shape)}, takes (n, d) with n > k = {k}")
+    fits = _checks.finite("samples", samples).ndim == 2 and len(samples) > k
+    _checks.require(fits, "samples", samples, f"(n, d) with n > k = {k}")
     n, d = samples.shape
     radii = Manifold(samples.double(), k).radii2.sqrt().clamp(min=1e-300)
     log_ball = d / 2 * math.log(math.pi) - math.lgamma(d / 2 + 1)
-    entropy = d * radii.log().mean().item() + log_ball + _digamma(n) - _digamma(k)
+    psi_n, psi_k = torch.special.digamma(torch.tensor([n, k], dtype=torch.float64)).tolist()
+    entropy = d * radii.log().mean().item() + log_ball + psi_n - psi_k
     return -entropy - log_density(samples).double().mean().item()
-
-
-def _digamma(n: int) -> float:
-    return torch.special.digamma(torch.tensor(float(n), dtype=torch.float64)).item()

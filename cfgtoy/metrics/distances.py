@@ -28,16 +28,13 @@ _CHUNK = 4096  # rows of a distance matrix held at once
 
 
 def _same_length(a: int, b: int) -> None:
-    if a != b:
-        raise ValueError(f"b: got {b} dimensions, takes those of a, {a}")
+    _checks.require(a == b, "b", f"{b} dimensions", f"those of a, {a}")
 
 
 def _probabilities(class_probs: Tensor) -> Tensor:
-    samples("class_probs", class_probs)
-    if bool((class_probs < 0).any()) or not torch.allclose(
-        class_probs.sum(1), class_probs.new_ones(()), rtol=0, atol=1e-3
-    ):
-        raise ValueError("class_probs: got rows that are not probabilities, takes (n, C) that sum to 1")
+    off = (samples("class_probs", class_probs).sum(1) - 1).abs()
+    proper = bool((class_probs >= 0).all()) and bool((off <= 1e-3).all())
+    _checks.require(proper, "class_probs", "rows that are not probabilities", "(n, C) that sum to 1")
     return class_probs.double()
 
 
@@ -54,11 +51,8 @@ def inception_score(class_probs: Tensor) -> float:
     """
     p = _probabilities(class_probs)
     marginal = p.mean(0)
-    return (
-        ((p * p.clamp(min=1e-300).log()).sum(1).mean() - torch.special.xlogy(marginal, marginal).sum())
-        .exp()
-        .item()
-    )
+    own = (p * p.clamp(min=1e-300).log()).sum(1).mean()
+    return (own - torch.special.xlogy(marginal, marginal).sum()).exp().item()
 
 
 def class_entropy(class_probs: Tensor) -> float:
@@ -89,8 +83,7 @@ def frechet_from_moments(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: T
     d = mean_a.shape[-1] if mean_a.ndim else 0
     for name, value in arguments.items():
         takes = (d,) if name.startswith("mean") else (d, d)
-        if tuple(value.shape) != takes:
-            raise ValueError(f"{name}: got shape {tuple(value.shape)}, takes {takes}")
+        _checks.require(value.shape == takes, name, value, f"{takes}")
     values, basis = torch.linalg.eigh(cov_a)
     root = basis * values.clamp(min=0).sqrt() @ basis.mT
     cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
@@ -156,8 +149,8 @@ class Manifold:
     def __init__(self, features: Tensor, k: int = 3, *, chunk: int = _CHUNK) -> None:
         _checks.positive_int("k", k)
         _checks.positive_int("chunk", chunk)
-        if _checks.finite("features", features).ndim != 2 or len(features) <= k:
-            raise ValueError(f"features: got shape {tuple(features.shape)}, takes (n, d) with n > k = {k}")
+        fits = _checks.finite("features", features).ndim == 2 and len(features) > k
+        _checks.require(fits, "features", features, f"(n, d) with n > k = {k}")
         f = features if features.dtype == torch.float64 else features.float()
         self.features, self.k, self.chunk = f, k, chunk
         self.origin = f.mean(0)  # (d,)
@@ -182,8 +175,8 @@ class Manifold:
 
     def covers(self, others: Tensor) -> Tensor:
         """Whether each of ``others`` (m, d) lies in some ball: (m,) bool."""
-        if others.ndim != 2 or others.shape[1] != self.features.shape[1]:
-            raise ValueError(f"others: got shape {tuple(others.shape)}, takes (m, {self.features.shape[1]})")
+        d = self.features.shape[1]
+        _checks.require(others.ndim == 2 and others.shape[1] == d, "others", others, f"(m, {d})")
         covered = torch.zeros(len(others), dtype=torch.bool, device=others.device)
         for dtype, balls in self._parts:
             centres, radii2 = self.features[balls], self.radii2[balls]
@@ -213,11 +206,10 @@ def precision_recall(a: Tensor | Manifold, b: Tensor, k: int = 3) -> PrecisionRe
     real = a.features if isinstance(a, Manifold) else samples("a", a)
     samples("b", b)
     _same_length(real.shape[1], b.shape[1])
-    if k >= min(len(real), len(b)):
-        raise ValueError(f"k: got {k} with {len(real)} and {len(b)} samples, takes less than either")
-    if isinstance(a, Manifold) and a.k != k:
-        raise ValueError(f"k: got {k} with a manifold of k = {a.k}, takes the same")
+    got = f"{k} with {len(real)} and {len(b)} samples"
+    _checks.require(k < min(len(real), len(b)), "k", got, "less than either")
     reference = a if isinstance(a, Manifold) else Manifold(a, k)
+    _checks.require(reference.k == k, "k", f"{k} with a manifold of k = {reference.k}", "the same")
     generated = Manifold(b, k, chunk=reference.chunk)
     precision, recall = reference.covers(b), generated.covers(real)
     return PrecisionRecall(precision.double().mean().item(), recall.double().mean().item())

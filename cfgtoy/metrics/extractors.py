@@ -8,6 +8,7 @@ FID and Inception score of papers.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,19 +43,18 @@ class Extractor(Protocol):
         ...
 
 
+@dataclass(eq=False)
 class ClassifierExtractor:
     """A classifier of clean images with ``.features(x)`` and ``.head(features)``, as an extractor."""
 
-    def __init__(
-        self,
-        net: nn.Module,
-        name: str,
-        sha256: str | None = None,
-        shape: tuple[int, int, int] | None = None,
-        classes: tuple[str, ...] | None = None,
-    ) -> None:
-        self.net, self.name, self.sha256 = net.eval(), name, sha256
-        self.shape, self.classes = shape, classes
+    net: nn.Module
+    name: str
+    sha256: str | None = None
+    shape: tuple[int, int, int] | None = None
+    classes: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self.net.eval()
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,9 +87,7 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> Extractor:
     """
     if name == "inception":
         return inception(device)
-    if name == "digits-evaluator":
-        return digits_classifier(device)
-    return classifier(name, device)
+    return digits_classifier(device) if name == "digits-evaluator" else classifier(name, device)
 
 
 def classifier(
@@ -110,7 +108,6 @@ def classifier(
 
 def digits_classifier(device: torch.device | str = "cpu") -> ClassifierExtractor:
     """The classifier of scikit-learn's digits: from the shipped weights, else trained here in some seconds."""
-
     try:
         return classifier("digits-evaluator", device)
     except FileNotFoundError:
@@ -118,8 +115,9 @@ def digits_classifier(device: torch.device | str = "cpu") -> ClassifierExtractor
             raise  # listed but gone: that is damage, not a wheel without data
         from ..datasets import digits
 
-        net = train_digits().to(device)
-        return ClassifierExtractor(net, "digits_classifier", None, (1, 8, 8), digits.CLASSES)
+        return ClassifierExtractor(
+            _train_digits().to(device), "digits_classifier", None, (1, 8, 8), digits.CLASSES
+        )
 
 
 def _listed() -> dict[str, Any]:
@@ -129,26 +127,18 @@ def _listed() -> dict[str, Any]:
         return {}
 
 
-def train_digits(*, steps: int = 300, batch: int = 128, lr: float = 4e-3, seed: int = 0) -> nn.Module:
-    """Train the small classifier of the 8x8 digits on the CPU.
-
-    Args:
-        steps, batch, lr: of AdamW under a one-cycle rate.
-        seed: of weights, batches and shifts; the caller's random state is left as it was.
-
-    Returns:
-        The network, in evaluation mode and frozen.
-    """
+def _train_digits(steps: int = 300, lr: float = 4e-3) -> nn.Module:
+    """A small classifier of the 8x8 digits, trained on the CPU and frozen; random numbers elsewhere stay the same."""
     from ..datasets import digits
     from ..datasets.batches import ResidentBatches
     from ..nets.evaluator import Evaluator
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         net = Evaluator.preset("digits")
         optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.05)
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-        batches = ResidentBatches(digits.load("train"), batch, seed=seed)
+        batches = ResidentBatches(digits.load("train"), 128, seed=0)
         net.train()
         for _, (x, y) in zip(range(steps), batches, strict=False):
             loss = F.cross_entropy(net(_shifted(x)), y, label_smoothing=0.05)
@@ -166,17 +156,10 @@ def _shifted(x: Tensor) -> Tensor:
     return F.pad(x, (1, 1, 1, 1), value=-1.0)[..., dy : dy + h, dx : dx + w]
 
 
-class _Inception:
-    def __init__(self, net: nn.Module) -> None:
-        self.net, self.name = net, "inception"
-        self.sha256: str | None = None
-        self.shape: tuple[int, int, int] | None = None
-        self.classes: tuple[str, ...] | None = None
-
+class _Inception(ClassifierExtractor):
     @torch.no_grad()
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        u8 = to_uint8(x)
-        features, logits = self.net(u8.expand(-1, 3, -1, -1))
+        features, logits = self.net(to_uint8(x).expand(-1, 3, -1, -1))
         return features.float(), logits.float().softmax(1)
 
 
@@ -190,12 +173,11 @@ def inception(device: torch.device | str = "cpu") -> Extractor:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
-        raise ImportError(
-            "the Inception extractor is not installed: pip install torch-fidelity (it brings torchvision). "
-            "The default extractor, the classifier trained here, needs nothing"
-        ) from error
+        install = "pip install torch-fidelity (it brings torchvision)"
+        other = "The default extractor, the classifier trained here, needs nothing"
+        raise ImportError(f"the Inception extractor is not installed: {install}. {other}") from error
     try:
         net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"])
     except OSError as error:  # urllib's errors are OSErrors
         raise OSError(f"could not download the Inception weights: {error}") from error
-    return _Inception(net.eval().requires_grad_(False).to(device))
+    return _Inception(net.requires_grad_(False).to(device), "inception")

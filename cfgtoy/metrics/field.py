@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .. import _checks
+from ..logsnr import as_logsnr
 from ..prediction import Denoiser
 
 __all__ = ["curl", "curl_norm"]
@@ -30,7 +31,7 @@ def curl(denoiser: Denoiser, z: Tensor, lam: Tensor | float, y: Tensor | None = 
     _checks.finite("z", z)
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
-        eps = denoiser(leaf, _as_tensor(lam, z), y).eps.flatten(1)  # (b, d)
+        eps = denoiser(leaf, as_logsnr("lam", lam, z, check=False), y).eps.flatten(1)  # (b, d)
         rows = [torch.autograd.grad(e.sum(), leaf, retain_graph=True)[0].flatten(1) for e in eps.unbind(1)]
     jacobian = torch.stack(rows, 1)  # (b, d out, d in)
     return 0.5 * (jacobian - jacobian.mT)
@@ -52,31 +53,24 @@ def curl_norm(
 
     Args:
         denoiser, z, lam, y: as in :func:`curl`.
-        probes: random vectors to average over.
-        generator: source of randomness.
+        probes, generator: random vectors to average over, and their source.
 
     Raises:
         ValueError: NaN, or ``probes`` is not a positive integer.
     """
     _checks.finite("z", z)
     _checks.positive_int("probes", probes)
-    anti = z.new_zeros(len(z))
-    whole = z.new_zeros(len(z))
+    anti, whole = z.new_zeros(2, len(z))
     for _ in range(probes):
         u = 2.0 * torch.randint(0, 2, z.shape, generator=generator, device=z.device).to(z) - 1
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # the attention that has second derivatives
             leaf = z.detach().requires_grad_()
-            eps = denoiser(leaf, _as_tensor(lam, z), y).eps
+            eps = denoiser(leaf, as_logsnr("lam", lam, z, check=False), y).eps
             dummy = torch.ones_like(eps, requires_grad=True)
             (pulled,) = torch.autograd.grad(eps, leaf, dummy, create_graph=True)
-            (forward,) = torch.autograd.grad(
-                pulled, dummy, u, retain_graph=True
-            )  # J u, by two backward passes
-            (backward,) = torch.autograd.grad(eps, leaf, u)  # Jᵀ u
+            # J u by two backward passes, Jᵀ u by one.
+            (forward,) = torch.autograd.grad(pulled, dummy, u, retain_graph=True)
+            (backward,) = torch.autograd.grad(eps, leaf, u)
         anti += (0.5 * (forward - backward)).flatten(1).square().sum(1)
         whole += forward.flatten(1).square().sum(1)
     return (anti / probes).sqrt(), (whole / probes).sqrt()
-
-
-def _as_tensor(lam: Tensor | float, z: Tensor) -> Tensor:
-    return lam if isinstance(lam, Tensor) else z.new_tensor(_checks.number("lam", lam))

@@ -40,17 +40,14 @@ class Moments:
         """Moments that were written to a file or sent by another process.
 
         Args:
-            n: vectors gathered.
-            mean: (d,), kept on its device.
-            scatter: (d, d).
+            n, mean, scatter: vectors gathered; (d,), kept on its device; (d, d).
 
         Raises:
             ValueError: n negative, NaN, or shapes that do not fit.
         """
-        if _checks.finite("mean", mean).ndim != 1:
-            raise ValueError(f"mean: got shape {tuple(mean.shape)}, takes (d,)")
-        if _checks.finite("scatter", scatter).shape != 2 * mean.shape:
-            raise ValueError(f"scatter: got shape {tuple(scatter.shape)}, takes {2 * tuple(mean.shape)}")
+        _checks.require(_checks.finite("mean", mean).ndim == 1, "mean", mean, "(d,)")
+        fits = _checks.finite("scatter", scatter).shape == 2 * mean.shape
+        _checks.require(fits, "scatter", scatter, f"{2 * tuple(mean.shape)}")
         made = cls(0, mean.device)
         made.n, made.mean = _checks.positive_int("n", n, least=0), mean.to(torch.float64, copy=True)
         made.scatter = scatter.to(made.mean, copy=True)
@@ -62,8 +59,8 @@ class Moments:
         Raises:
             ValueError: for another shape, or NaN.
         """
-        if features.ndim != 2 or features.shape[1] != len(self.mean):
-            raise ValueError(f"features: got shape {tuple(features.shape)}, takes (b, {len(self.mean)})")
+        fits = features.ndim == 2 and features.shape[1] == len(self.mean)
+        _checks.require(fits, "features", features, f"(b, {len(self.mean)})")
         if len(features) == 0:
             return self
         f = features.to(self.mean)
@@ -93,8 +90,7 @@ class Moments:
         Raises:
             ValueError: with fewer than two vectors.
         """
-        if self.n < 2:
-            raise ValueError(f"features: got {self.n} vectors, takes at least 2 for a covariance")
+        _checks.require(self.n >= 2, "features", f"{self.n} vectors", "at least 2 for a covariance")
         return self.scatter / (self.n - 1)
 
 
@@ -110,7 +106,6 @@ def moments(a: Tensor) -> tuple[Tensor, Tensor]:
 
 def samples(name: str, a: Tensor, least: int = 1) -> Tensor:
     """Return ``a`` if it is (n, d) with n of at least ``least``, and finite."""
-    _checks.finite(name, a)
-    if a.ndim != 2 or len(a) < least:
-        raise ValueError(f"{name}: got shape {tuple(a.shape)}, takes (n, d) with n of at least {least}")
+    fits = _checks.finite(name, a).ndim == 2 and len(a) >= least
+    _checks.require(fits, name, a, f"(n, d) with n of at least {least}")
     return a
