@@ -25,9 +25,8 @@ except ImportError:
 
 __all__ = ["Guider"]
 
-_ASKED = (
-    2**62
-)  # stands for the prompt where rules speak of classes; whatever else they ask for is the negative one
+# Stands for the prompt where rules speak of classes; whatever else they ask for is the negative one.
+_ASKED = 2**62
 _BY_LEVEL = {"interval", "cfg-plus-plus", "weight-schedule"}
 
 
@@ -75,20 +74,17 @@ class Guider(BaseGuidance):
         self.w = _checks.number("w", w)
         if isinstance(scheduler, Mapping):  # from a saved configuration
             scheduler = getattr(diffusers, scheduler["_class_name"]).from_config(scheduler)
-        names = _names(self.rule)
-        for name in names:
-            if {"bad", "classifier", "ratios"} & set(guidance.Rule.parts(name)):
-                raise ValueError(
-                    f"rule: got {name!r}, takes a rule of the two answers a guider has; this one asks a model"
-                )
-        if "adaptive" in names or _remembers(self.rule):
-            raise ValueError(
-                f"rule: got {self.rule.name!r} with a memory, takes one without: a guider makes it anew at every step"
-            )
-        if scheduler is None and names & _BY_LEVEL:
-            raise ValueError(
-                f"scheduler: got None, takes the pipeline's scheduler: {self.rule.name!r} needs λ"
-            )
+        chain = _chain(self.rule)
+        for rule in chain:
+            if {"bad", "classifier", "ratios"} & set(rule.parts(rule.name)):
+                takes = "a rule of the two answers a guider has; this one asks a model"
+                raise ValueError(f"rule: got {rule.name!r}, takes {takes}")
+            if rule.name == "adaptive" or rule.options.get("momentum"):
+                takes = "one without: a guider makes it anew at every step"
+                raise ValueError(f"rule: got {self.rule.name!r} with a memory, takes {takes}")
+        if scheduler is None and _BY_LEVEL & {rule.name for rule in chain}:
+            takes = f"the pipeline's scheduler: {self.rule.name!r} needs λ"
+            raise ValueError(f"scheduler: got None, takes {takes}")
         self._nothing_at_zero = self.rule(_probe, w=0.0, grid=torch.arange(2.0)) is _probe
         self._scheduler = scheduler
         self._levels = None if scheduler is None else Levels(scheduler)
@@ -98,8 +94,6 @@ class Guider(BaseGuidance):
         self.register_to_config(
             rule=self.rule.to_json(), w=self.w, scheduler=kept, start=start, stop=stop, enabled=enabled
         )
-
-    # -- what a denoising loop of diffusers calls ------------------------------------------------------------------
 
     @property
     def num_conditions(self) -> int:
@@ -113,8 +107,8 @@ class Guider(BaseGuidance):
 
     def prepare_inputs(self, data: Any) -> list[Any]:
         """One batch of model inputs a condition; an entry of ``data`` is (conditional, unconditional), or for both."""
-        which = enumerate(self._input_predictions[: self.num_conditions])
-        return [self._prepare_batch(data, i, name) for i, name in which]
+        names = self._input_predictions[: self.num_conditions]
+        return [self._prepare_batch(data, i, name) for i, name in enumerate(names)]
 
     def prepare_inputs_from_block_state(self, data: Any, input_fields: dict[str, Any]) -> list[Any]:
         """The same, from fields of a block state."""
@@ -140,8 +134,6 @@ class Guider(BaseGuidance):
             pred = self._guided(pred_cond, pred_uncond)
         return GuiderOutput(pred=pred, pred_cond=pred_cond, pred_uncond=pred_uncond)
 
-    # -- the rule ----------------------------------------------------------------------------------------------------
-
     def _guides(self) -> bool:
         steps = self._num_inference_steps
         first, last = (int(share * steps) if steps else share for share in (self._start, self._stop))
@@ -161,7 +153,7 @@ class Guider(BaseGuidance):
         if self._levels is not None:
             if self._model_input is None:
                 raise ValueError(
-                    "scheduler: got one, but prepare_models(model) was not called before the model was"
+                    "scheduler: got one, but prepare_models(model) was not called before the model"
                 )
             z, kind = self._model_input.to(dtype), self._levels.kind
             lam = self._levels.logsnr(torch.as_tensor(self._timestep)).to(answers)
@@ -170,26 +162,18 @@ class Guider(BaseGuidance):
             parts["grid"] = grid_from(self._scheduler, dtype=dtype).to(z.device)
 
         def answered(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-            asked = (
-                torch.zeros(len(z), dtype=torch.int64, device=z.device) if y is None else (y == _ASKED).long()
-            )
-            sample = (
-                torch.arange(len(z), device=z.device) % answers.shape[1]
-            )  # rules may ask for both in one batch
+            # Rules may ask for both in one batch.
+            sample = torch.arange(len(z), device=z.device) % answers.shape[1]
+            asked = torch.zeros_like(sample) if y is None else (y == _ASKED).long()
             return Prediction(z, logsnr, answers[asked, sample], kind)
 
         y = torch.full((len(z),), _ASKED, device=z.device)
         return self.rule(answered, w=self.w, **parts)(z, lam, y).as_kind(kind).to(cond.dtype)
 
 
-def _names(rule: guidance.Rule) -> set[str]:
-    """The rule's name and that of the rule it wraps, if it does."""
-    return {rule.name} | (_names(rule.of) if rule.of else set())
-
-
-def _remembers(rule: guidance.Rule) -> bool:
-    """Whether APG's momentum is asked for, by the rule or the one that it wraps."""
-    return bool(rule.options.get("momentum")) or (rule.of is not None and _remembers(rule.of))
+def _chain(rule: guidance.Rule) -> list[guidance.Rule]:
+    """The rule, the one that it wraps, and so on."""
+    return [rule, *(_chain(rule.of) if rule.of else [])]
 
 
 def _probe(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ... import _checks
 from ...logsnr import flow_time, from_flow_time
 from ...prediction import Kind
 
@@ -40,21 +41,17 @@ class Levels:
         config = getattr(scheduler, "config", None)
         flow_matching = any("FlowMatch" in c.__name__ for c in type(scheduler).__mro__)
         if config is None or not (flow_matching or hasattr(scheduler, "alphas_cumprod")):
-            raise ValueError(
-                f"scheduler: got {type(scheduler).__name__}, takes one of diffusers' schedulers with alphas_cumprod "
-                "(DDPM, DDIM, Euler, DPM-Solver and their like) or a flow-matching one"
-            )
-        prediction_type = "flow_prediction" if flow_matching else config.get("prediction_type", "epsilon")
-        if prediction_type not in _KINDS:
-            raise ValueError(
-                f"scheduler: got prediction_type={prediction_type!r}, takes one of {', '.join(map(repr, _KINDS))}"
-            )
-        if config.get("invert_sigmas"):
-            raise ValueError(
-                "scheduler: got invert_sigmas=True, takes one whose noise falls as it goes, invert_sigmas=False"
-            )
+            takes = "alphas_cumprod (DDPM, DDIM, Euler, DPM-Solver and their like) or a flow-matching one"
+            got = type(scheduler).__name__
+            raise ValueError(f"scheduler: got {got}, takes one of diffusers' schedulers with {takes}")
+        kind = "flow_prediction" if flow_matching else config.get("prediction_type", "epsilon")
+        takes = f"one of {', '.join(map(repr, _KINDS))}"
+        _checks.require(kind in _KINDS, "scheduler", f"prediction_type={kind!r}", takes)
+        falls = not config.get("invert_sigmas")
+        takes = "one whose noise falls as it goes, invert_sigmas=False"
+        _checks.require(falls, "scheduler", "invert_sigmas=True", takes)
         self.scheduler = scheduler
-        self.kind: Kind = _KINDS[prediction_type]
+        self.kind: Kind = _KINDS[kind]
         self.flow = self.kind == "flow"
         self._steps = int(config["num_train_timesteps"])
         # EDM's way of telling a model the level: log(σ/α)/4
@@ -102,12 +99,15 @@ class Levels:
         if not hasattr(self.scheduler, "sigmas") or not getattr(self.scheduler, "num_inference_steps", None):
             return torch.zeros(0), torch.zeros(0)
         steps = self.scheduler.timesteps.double().cpu()
-        sigma = self.scheduler.sigmas[: len(steps)].double().cpu()
-        levels = (from_flow_time(sigma) if self.flow else -2 * sigma.log()).clamp(min=_NOISE)
-        fits = (
-            self._trained_step(levels) - steps
-        ).abs() <= 1  # two-stage schedulers list the stages otherwise
+        levels = self.of_sigmas().clamp(min=_NOISE)
+        # Two-stage schedulers list the stages otherwise.
+        fits = (self._trained_step(levels) - steps).abs() <= 1
         return levels[fits], steps[fits]
+
+    def of_sigmas(self) -> Tensor:
+        """λ of the scheduler's own σ's at its steps, noise first, in float64."""
+        sigma = torch.as_tensor(self.scheduler.sigmas)[: len(self.scheduler.timesteps)].double().cpu()
+        return from_flow_time(sigma) if self.flow else -2 * sigma.log()
 
 
 def _interpolate(at: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
@@ -147,10 +147,7 @@ def grid_from(scheduler: Any, *, dtype: torch.dtype = torch.float32) -> Tensor:
     Source: diffusers, ``schedulers``; Lin et al. 2023 (zero terminal SNR).
     """
     levels = Levels(scheduler)
-    steps = scheduler.timesteps
     if hasattr(scheduler, "sigmas"):
-        sigma = torch.as_tensor(scheduler.sigmas)[: len(steps)].double().cpu()
-        lam = from_flow_time(sigma) if levels.flow else -2 * sigma.log()
-    else:
-        lam = torch.logit(scheduler.alphas_cumprod.double().cpu()[steps.cpu().long()])
-    return lam.to(dtype).unique()
+        return levels.of_sigmas().to(dtype).unique()
+    alpha_bar = scheduler.alphas_cumprod.double().cpu()[scheduler.timesteps.cpu().long()]
+    return torch.logit(alpha_bar).to(dtype).unique()

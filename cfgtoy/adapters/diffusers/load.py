@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,14 +17,11 @@ from .levels import Levels
 __all__ = ["from_diffusers"]
 
 Conditions = Tensor | Mapping[str, Any]
+_TEXT = "encoder_hidden_states"
 
 
 def from_diffusers(
-    model: Any,
-    scheduler: Any,
-    *,
-    conditions: Conditions | None = None,
-    null: Conditions | int | None = None,
+    model: Any, scheduler: Any, *, conditions: Conditions | None = None, null: Conditions | int | None = None
 ) -> NetDenoiser:
     """A diffusers model as a denoiser: every rule, sampler and measure of this package then works on it.
 
@@ -77,34 +74,30 @@ class _Net:
         self._packed = "img_ids" in names
         self._learned_steps = model.config.get("time_embedding_type") == "learned"
         labels = _labels(model) if conditions is None and "class_labels" in names else None
+        given: Mapping[str, Any] = {}
         if labels is not None:
-            self._table, self.num_classes = _label_table(*labels, null)
-        elif conditions is not None:
-            given = conditions if isinstance(conditions, Mapping) else {"encoder_hidden_states": conditions}
-            if not isinstance(conditions, Mapping | Tensor):
-                raise ValueError(
-                    f"conditions: got {type(conditions).__name__}, takes one tensor (C, L, D), embeddings of equal "
-                    "shape stacked, or a dictionary of tensors"
-                )
-            _fits_model(given, names, model)
-            self._table, self.num_classes = _table(given, null)
+            given, null = _label_table(*labels, null)
         else:
-            _fits_model({}, names, model)
-            self._table, self.num_classes = {}, 0
+            takes = "one tensor (C, L, D), embeddings of equal shape stacked, or a dictionary of tensors"
+            fits = isinstance(conditions, Mapping | Tensor | None)
+            _checks.require(fits, "conditions", type(conditions).__name__, takes)
+            if conditions is not None:
+                given = conditions if isinstance(conditions, Mapping) else {_TEXT: conditions}
+            _fits_model(given, names, model)
+        bare = conditions is None and labels is None
+        self._table, self.num_classes = ({}, 0) if bare else _table(given, null)
         self._has_null = null is not None or self.num_classes == 0
 
     def __call__(self, z: Tensor, logsnr: Tensor, y: Tensor) -> Tensor:
         if not self._has_null and bool((y == NULL).any()):
-            raise ValueError(
-                "null: got None, takes what stands for no class (a label, or an embedding like those in conditions): "
-                "∅ was asked for, as guidance does"
-            )
+            takes = "what stands for no class (a label, or an embedding like those in conditions)"
+            raise ValueError(f"null: got None, takes {takes}: ∅ was asked for, as guidance does")
         dtype = getattr(self.model, "dtype", z.dtype)
         model_z = (to_flow(z, logsnr) if self.levels.flow else z).to(dtype)
         t = self.levels.timestep(logsnr)
         t = t.round().long() if self._learned_steps else t
         rows = torch.where(y < 0, self.num_classes, y)  # ∅ is the last row
-        arguments = _map(lambda leaf: _pick(leaf, rows, dtype), self._table)
+        arguments = _map(lambda _, leaf: _pick(leaf, rows, dtype), self._table)
         if self._packed:
             return _unpack(self._packed_call(_pack(model_z), model_z, t, arguments), z)
         out = self.model(**{self._input: model_z}, timestep=t, return_dict=False, **arguments)[0]
@@ -117,7 +110,7 @@ class _Net:
         places = torch.zeros(h, w, 3, device=z.device, dtype=z.dtype)
         places[..., 1] = torch.arange(h, device=z.device)[:, None]
         places[..., 2] = torch.arange(w, device=z.device)
-        text = arguments["encoder_hidden_states"]
+        text = arguments[_TEXT]
         return self.model(
             hidden_states=patches,
             timestep=t / 1000,
@@ -126,9 +119,6 @@ class _Net:
             return_dict=False,
             **arguments,
         )[0]
-
-
-# -- the table that y indexes ----------------------------------------------------------------------------------------
 
 
 def _labels(model: Any) -> tuple[int, int] | None:
@@ -141,100 +131,85 @@ def _labels(model: Any) -> tuple[int, int] | None:
     return None
 
 
-def _label_table(labels: int, rows: int, null: object) -> tuple[dict[str, Any], int]:
-    table = torch.arange(labels)
+def _label_table(labels: int, rows: int, null: object) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """The labels as conditions, and ∅ as one of the embedding's rows."""
     if null is None:
-        return {"class_labels": table}, labels
+        return {"class_labels": torch.arange(labels)}, None
     if isinstance(null, bool) or not isinstance(null, int) or not 0 <= null < rows:
         raise ValueError(f"null: got {null!r}, takes the class label that stands for ∅, 0 … {rows - 1}")
-    return {"class_labels": torch.cat([table, torch.tensor([null])])}, labels
+    return {"class_labels": torch.arange(labels)}, {"class_labels": torch.tensor(null)}
 
 
 def _fits_model(given: Mapping[str, Any], names: tuple[str, ...], model: Any) -> None:
     """Raise unless the model takes each of the arguments and is given those it cannot do without."""
-    unknown = [name for name in given if name not in names]
-    if unknown:
-        takes = ", ".join(n for n in names if n not in ("return_dict", "timestep", names[0]))
-        raise ValueError(
-            f"conditions: got {unknown[0]!r}, takes arguments of {type(model).__name__}: {takes}"
-        )
-    needs = {
-        "encoder_hidden_states": "text embeddings (C, L, D)",
-        "pooled_projections": "pooled text embeddings (C, P)",
-    }
-    if model.config.get("class_embed_type") is not None:
+    kind, config = type(model).__name__, model.config
+    takes = ", ".join(n for n in names if n not in ("return_dict", "timestep", names[0]))
+    for name in given:
+        _checks.require(name in names, "conditions", repr(name), f"arguments of {kind}: {takes}")
+    needs = {_TEXT: "text embeddings (C, L, D)", "pooled_projections": "pooled text embeddings (C, P)"}
+    if config.get("class_embed_type") is not None:
         needs["class_labels"] = "what its class embedding takes, C rows"
-    if model.config.get("addition_embed_type") == "text_time":
+    if config.get("addition_embed_type") == "text_time":
         needs["added_cond_kwargs"] = '{"text_embeds": (C, P), "time_ids": (C, 6)}'
-    if model.config.get("guidance_embeds"):
+    if config.get("guidance_embeds"):
         needs["guidance"] = "the scale that the distilled model takes as an input, such as 3.5"
-    missing = [name for name in needs if name in names and name not in given]
-    if missing:
-        raise ValueError(
-            f"conditions: got {', '.join(given) or None}, takes {missing[0]!r} too for a {type(model).__name__}: "
-            f"{needs[missing[0]]}"
-        )
+    for name, what in needs.items():
+        got = ", ".join(given) or "None"
+        has = name in given or name not in names
+        _checks.require(has, "conditions", got, f"{name!r} too for a {kind}: {what}")
 
 
 def _table(given: Mapping[str, Any], null: Conditions | int | None) -> tuple[dict[str, Any], int]:
     """The rows of each argument, ∅ after them, and their number."""
-    rows = {path: len(leaf) for path, leaf in _leaves(given) if isinstance(leaf, Tensor)}
-    if len(set(rows.values())) != 1:
-        got = ", ".join(f"{n} rows of {path!r}" for path, n in rows.items()) or "no tensor"
-        raise ValueError(f"conditions: got {got}, takes tensors with one row a condition, equally many")
+    leaves = dict(_leaves(given))
+    rows = {path: len(leaf) for path, leaf in leaves.items() if _is_table(leaf)}
+    for path in leaves.keys() - rows.keys():
+        _checks.number(f"conditions[{path!r}]", leaves[path])
+    got = ", ".join(f"{n} rows of {path!r}" for path, n in rows.items()) or "no tensor"
+    alike = len(set(rows.values())) == 1
+    _checks.require(alike, "conditions", got, "tensors with one row a condition, equally many")
     count = next(iter(rows.values()))
     if null is None:
         return dict(given), count
     if isinstance(null, int):
         if isinstance(null, bool) or not 0 <= null < count:
             raise ValueError(f"null: got {null}, takes a row of conditions, 0 … {count - 1}, or an embedding")
-        row = null
-        return _map(
-            lambda leaf: torch.cat([leaf, leaf[row : row + 1]]) if _is_table(leaf) else leaf, given
-        ), count
-    empty = null if isinstance(null, Mapping) else {"encoder_hidden_states": null}
-    return _with_null(given, empty), count
+        empty = {path: leaves[path][null] for path in rows}
+    else:
+        empty = dict(_leaves(null if isinstance(null, Mapping) else {_TEXT: null}))
 
-
-def _with_null(given: Mapping[str, Any], null: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    for name, leaf in given.items():
-        own = null.get(name)
-        if isinstance(leaf, Mapping):
-            table[name] = _with_null(leaf, own if isinstance(own, Mapping) else {}, f"{path}{name}.")
-        elif not _is_table(leaf):
-            table[name] = leaf
-        elif not isinstance(own, Tensor) or own.shape not in (leaf.shape[1:], (1, *leaf.shape[1:])):
+    def with_null(path: str, leaf: Any) -> Any:
+        if not _is_table(leaf):
+            return leaf
+        own, shape = empty.get(path), tuple(leaf.shape[1:])
+        if not isinstance(own, Tensor) or own.shape not in (shape, (1, *shape)):
             got = f"shape {tuple(own.shape)}" if isinstance(own, Tensor) else repr(own)
-            raise ValueError(
-                f"null: got {got} for {path}{name}, takes a tensor of shape {tuple(leaf.shape[1:])} like those in "
-                "conditions"
-            )
-        else:
-            table[name] = torch.cat([leaf, own.reshape(1, *leaf.shape[1:]).to(leaf)])
-    return table
+            takes = f"a tensor of shape {shape} like those in conditions"
+            raise ValueError(f"null: got {got} for {path}, takes {takes}")
+        return torch.cat([leaf, own.reshape(1, *shape).to(leaf)])
+
+    return _map(with_null, given), count
 
 
 def _is_table(leaf: object) -> bool:
     return isinstance(leaf, Tensor) and leaf.ndim > 0
 
 
-def _leaves(tree: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    """The entries of nested dictionaries, each with its name; tensors and numbers only."""
-    found: list[tuple[str, Any]] = []
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The entries of nested dictionaries, each with its path."""
     for name, leaf in tree.items():
         if isinstance(leaf, Mapping):
-            found += _leaves(leaf, f"{path}{name}.")
-        elif _is_table(leaf):
-            found.append((f"{path}{name}", leaf))
+            yield from _leaves(leaf, f"{path}{name}.")
         else:
-            _checks.number(f"conditions[{path}{name!r}]", leaf)
-            found.append((f"{path}{name}", leaf))
-    return found
+            yield f"{path}{name}", leaf
 
 
-def _map(fn: Callable[[Any], Any], tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _map(fn, leaf) if isinstance(leaf, Mapping) else fn(leaf) for name, leaf in tree.items()}
+def _map(fn: Callable[[str, Any], Any], tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """The tree of ``fn(path, leaf)``."""
+    return {
+        name: _map(fn, leaf, f"{path}{name}.") if isinstance(leaf, Mapping) else fn(f"{path}{name}", leaf)
+        for name, leaf in tree.items()
+    }
 
 
 def _pick(leaf: Any, rows: Tensor, dtype: torch.dtype) -> Tensor:
@@ -244,13 +219,10 @@ def _pick(leaf: Any, rows: Tensor, dtype: torch.dtype) -> Tensor:
     return leaf.to(rows.device, dtype if leaf.is_floating_point() else leaf.dtype)[rows]
 
 
-# -- FLUX's patches ---------------------------------------------------------------------------------------------------
-
-
 def _pack(z: Tensor) -> Tensor:
     """(b, c, h, w) -> (b, h w/4, 4 c): squares of two by two pixels."""
-    if z.ndim != 4 or z.shape[-2] % 2 or z.shape[-1] % 2:
-        raise ValueError(f"z: got shape {tuple(z.shape)}, takes (b, c, h, w) with even h and w")
+    even = z.ndim == 4 and z.shape[-2] % 2 == z.shape[-1] % 2 == 0
+    _checks.require(even, "z", z, "(b, c, h, w) with even h and w")
     return z.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
 
 

@@ -14,7 +14,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
-from ... import nets
+from ... import _checks, nets
 from ...logsnr import from_flow
 from ...prediction import Denoiser, NetDenoiser
 from .levels import Levels
@@ -84,10 +84,9 @@ class DenoiserModel(ModelMixin, ConfigMixin):
             ValueError: the denoiser is not one of this package's networks.
         """
         if not self._rebuildable:
-            raise ValueError(
-                f"denoiser: got {type(self._denoiser).__name__}, which has no file to go to; save_pretrained takes a "
-                "NetDenoiser around a network of cfgtoy.nets"
-            )
+            got = f"{type(self._denoiser).__name__}, which has no file to go to"
+            takes = "a NetDenoiser around a network of cfgtoy.nets"
+            raise ValueError(f"denoiser: got {got}; save_pretrained takes {takes}")
         super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
 
 
@@ -122,17 +121,18 @@ def to_diffusers(
     Source: diffusers, ``pipelines/ddpm``.
     """
     Levels(scheduler)
-    if not callable(denoiser):
-        raise ValueError(f"denoiser: got {type(denoiser).__name__}, takes a denoiser")
+    _checks.require(callable(denoiser), "denoiser", type(denoiser).__name__, "a denoiser")
     classes = y.tolist() if isinstance(y, Tensor) else y
-    if classes is not None and not all(isinstance(c, int) for c in _listed(classes)):
-        raise ValueError(f"y: got {y!r}, takes one integer class, or one a sample, (b,)")
+    each = classes if isinstance(classes, list | tuple) else [] if classes is None else [classes]
+    whole = all(isinstance(c, int) for c in each)
+    _checks.require(whole, "y", f"{y!r}", "one integer class, or one a sample, (b,)")
     found = _inside(denoiser)
-    net = denoiser.net if isinstance(denoiser, NetDenoiser) and _args(denoiser) else None
+    args = _args(denoiser) if isinstance(denoiser, NetDenoiser) else None
+    net = type(denoiser.net) if isinstance(denoiser, NetDenoiser) else None
     channels, size = _shape(found, shape)
     model = DenoiserModel(
-        net=None if net is None else f"{type(net).__module__.rpartition('.')[2]}.{type(net).__name__}",
-        size=None if net is None else _args(denoiser),
+        net=f"{net.__module__.rpartition('.')[2]}.{net.__name__}" if net and args else None,
+        size=args or None,
         kind=denoiser.kind if isinstance(denoiser, NetDenoiser) else "eps",
         y=classes,
         scheduler={**scheduler.config, "_class_name": type(scheduler).__name__},
@@ -143,10 +143,6 @@ def to_diffusers(
     model.networks = nn.ModuleList(d.net for d in found if isinstance(getattr(d, "net", None), nn.Module))
     model._denoiser = denoiser
     return model.eval()
-
-
-def _listed(classes: Any) -> Sequence[Any]:
-    return classes if isinstance(classes, list | tuple) else [classes]
 
 
 def _inside(denoiser: Any) -> list[Any]:
@@ -173,9 +169,8 @@ def _shape(found: Sequence[Any], shape: Sequence[int] | None) -> tuple[int | Non
             dim = args.get("dim", getattr(denoiser, "dim", None))
             if dim is not None:
                 return int(dim), [1, 1]
-        raise ValueError(
-            "shape: got None, takes that of one sample, (c, h, w) or (d,): the denoiser does not tell"
-        )
+        takes = "that of one sample, (c, h, w) or (d,): the denoiser does not tell"
+        raise ValueError(f"shape: got None, takes {takes}")
     if len(shape) not in (1, 3) or any(not isinstance(n, int) or n < 1 for n in shape):
         raise ValueError(f"shape: got {shape!r}, takes that of one sample, (c, h, w) or (d,)")
     return shape[0], list(shape[1:]) or [1, 1]
