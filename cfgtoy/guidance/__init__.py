@@ -46,30 +46,28 @@ from .scheduled import cfg_plus_plus, interval, weight_schedule, zero_init
 from .table import PARTS, RULES, UNGUIDED_AT_ZERO, Rule, rule
 from .units import convert_interval
 
-RULES.update(
-    {
-        "classifier-free": classifier_free,
-        "classifier": classifier,
-        "negative": negative,
-        "auto": auto,
-        "interval": interval,
-        "rescale": rescale,
-        "apg": apg,
-        "power-law": power_law,
-        "cfg-plus-plus": cfg_plus_plus,
-        "cfg-zero-star": cfg_zero_star,
-        "dynamic-threshold": dynamic_threshold,
-        "tcfg": tcfg,
-        "mambo-g": mambo_g,
-        "weight-schedule": weight_schedule,
-        "adaptive": adaptive,
-        "frequency-decoupled": frequency_decoupled,
-        "total": total,
-        "recfg": recfg,
-    }
-)
+RULES |= {
+    "classifier-free": classifier_free,
+    "classifier": classifier,
+    "negative": negative,
+    "auto": auto,
+    "interval": interval,
+    "rescale": rescale,
+    "apg": apg,
+    "power-law": power_law,
+    "cfg-plus-plus": cfg_plus_plus,
+    "cfg-zero-star": cfg_zero_star,
+    "dynamic-threshold": dynamic_threshold,
+    "tcfg": tcfg,
+    "mambo-g": mambo_g,
+    "weight-schedule": weight_schedule,
+    "adaptive": adaptive,
+    "frequency-decoupled": frequency_decoupled,
+    "total": total,
+    "recfg": recfg,
+}
 # CFG++ renoises by ∅ at every weight, and a threshold clips at every weight.
-UNGUIDED_AT_ZERO.update(set(RULES) - {"cfg-plus-plus", "dynamic-threshold"})
+UNGUIDED_AT_ZERO |= RULES.keys() - {"cfg-plus-plus", "dynamic-threshold"}
 
 __all__ = [
     "PARTS",
@@ -77,32 +75,15 @@ __all__ = [
     "Classifier",
     "Ratios",
     "Rule",
-    "adaptive",
-    "apg",
-    "auto",
-    "cfg_plus_plus",
-    "cfg_zero_star",
-    "classifier",
-    "classifier_free",
     "classifier_grad",
     "convert_interval",
-    "dynamic_threshold",
-    "frequency_decoupled",
     "implicit_classifier_grad",
-    "interval",
-    "mambo_g",
-    "negative",
     "pair",
-    "power_law",
-    "recfg",
-    "rescale",
     "rule",
     "scale_from_w",
     "several",
-    "tcfg",
-    "total",
     "unconditional",
     "w_from_scale",
-    "weight_schedule",
     "zero_init",
+    *(made.__name__ for made in RULES.values()),
 ]

@@ -12,19 +12,6 @@ from .. import _checks
 from ..logsnr import as_logsnr, per_sample
 from ..prediction import NULL, Denoiser, Prediction
 
-__all__ = [
-    "Weight",
-    "both",
-    "classes",
-    "over",
-    "pair",
-    "pushed",
-    "scale_from_w",
-    "unconditional",
-    "w_from_scale",
-    "weight",
-]
-
 Weight = float | Tensor
 """One number, or a tensor (b,) with one weight a sample."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["across", "inner", "norm"]
-
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """⟨a, b⟩, (b, 1, …)."""

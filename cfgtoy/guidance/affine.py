@@ -59,8 +59,7 @@ def auto(good: Denoiser, bad: Denoiser, *, w: Weight) -> Denoiser:
     """Autoguidance: away from a worse version of the same model, asked for the same class.
 
     Args:
-        good: the model to guide.
-        bad: the same model, smaller or less trained.
+        good, bad: the model to guide, and the same model, smaller or less trained.
         w: guidance weight, a number or (b,).
 
     Raises:
@@ -86,8 +85,7 @@ def total(denoiser: Denoiser, bad: Denoiser, *, w: Weight, share: float = 0.5) -
     is autoguidance. diffusers' ``guidance_scale`` is 1 + (1 − share) w, its second scale is share · w.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        bad: the worse copy, asked for the class.
+        denoiser, bad: answers for a class and for NULL; the worse copy, asked for the class.
         w: weight of both pushes together, a number or (b,).
         share: of the push away from ``bad``, in [0, 1]; 0 is CFG, 1 is :func:`~cfgtoy.guidance.auto`.
 
@@ -115,8 +113,7 @@ def several(unconditional: Denoiser, conditional: Sequence[Denoiser], *, w: Sequ
     sample alone is not enough: noise ties them together.
 
     Args:
-        unconditional: the model without conditions.
-        conditional: a model a condition; each is asked as it is, without a class.
+        unconditional, conditional: the model without conditions, and one a condition; each is asked without a class.
         w: guidance weight of each condition.
 
     Raises:
@@ -125,8 +122,8 @@ def several(unconditional: Denoiser, conditional: Sequence[Denoiser], *, w: Sequ
     Source: Liu et al. 2022 (composable diffusion): ε̃ = ε_∅ + Σ (1 + w_i) (ε_i − ε_∅).
     """
     weights = [_checks.number("w", each) for each in w]
-    if len(weights) != len(conditional) or not weights:
-        raise ValueError(f"w: got {len(weights)} weights, takes one a condition: {len(conditional)}")
+    fits = 0 < len(weights) == len(conditional)
+    _checks.require(fits, "w", f"{len(weights)} weights", f"one a condition: {len(conditional)}")
 
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
         base = unconditional(z, logsnr, None)

@@ -29,8 +29,7 @@ def adaptive(
     cosine is 1 or −1.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        w: guidance weight, a number or (b,).
+        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         threshold: the cosine between the two answers from which they agree, at most 1; 1 is plain CFG, up to rounding.
         on: ``"x"``, x̂, or ``"eps"``, ε̂.
 

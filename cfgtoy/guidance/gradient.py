@@ -25,9 +25,8 @@ def classifier(
     """Classifier guidance. At w = 0 it asks neither for a class's probability nor for its gradient.
 
     Args:
-        denoiser: the model to guide.
+        denoiser, w: the model to guide, and the weight, a number or (b,).
         classifier: log p(c | z_λ), (b, C); must know noisy samples. See :func:`classifier_grad`.
-        w: guidance weight, a number or (b,).
         unconditional: guide the model without its class, with the weight w + 1: in theory the same, and in practice
             the classifier then has to supply the class alone.
 
@@ -55,8 +54,7 @@ def classifier_grad(classifier: Classifier, z: Tensor, lam: Tensor | float, y: T
     Args:
         classifier: ``(z, logsnr) -> log p(c | z)`` (b, C); an unnormalised logit will not do. If it has a method
             ``grad(z, logsnr, y)``, that is used.
-        z: (b, \\*d).
-        lam: log-SNR, () or (b,).
+        z, lam: (b, \\*d), and log-SNR, () or (b,).
         y: classes (b,); where it is NULL the gradient is zero.
 
     Raises:
@@ -64,8 +62,7 @@ def classifier_grad(classifier: Classifier, z: Tensor, lam: Tensor | float, y: T
     """
     logsnr = as_logsnr("lam", lam, _checks.tensor("z", z), check=False)
     rows = classes(y, z)
-    own = getattr(classifier, "grad", None)
-    if callable(own):
+    if callable(own := getattr(classifier, "grad", None)):
         grad = own(z, logsnr, rows.clamp(min=0))
     else:
         with torch.enable_grad():
@@ -86,8 +83,7 @@ def implicit_classifier_grad(denoiser: Denoiser, z: Tensor, lam: Tensor | float,
 
     Args:
         denoiser: answers for a class and for NULL.
-        z: (b, \\*d).
-        lam: log-SNR, () or (b,).
+        z, lam: (b, \\*d), and log-SNR, () or (b,).
         y: classes, (b,) or one int.
 
     Raises:

@@ -19,8 +19,7 @@ def power_law(denoiser: Denoiser, *, w: Weight, power: float = 0.9) -> Denoiser:
     The length of Δ depends on the dimension and on the scale of the data, so w does not compare with that of CFG.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        w: guidance weight, a number or (b,).
+        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         power: the exponent, above −1; by default 0.9, as in most of the source.
 
     Raises:
@@ -42,8 +41,7 @@ def mambo_g(denoiser: Denoiser, *, w: Weight, alpha: float = 8.0) -> Denoiser:
     """Magnitude-aware guidance, on the flow velocity u = ε − x as in the source, whatever the denoiser estimates.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        w: guidance weight, a number or (b,).
+        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         alpha: how fast the weight falls with r = ‖u_c − u_∅‖/‖u_∅‖; 0 is plain CFG.
 
     Raises:

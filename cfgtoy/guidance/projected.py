@@ -26,8 +26,7 @@ def apg(
     does, counts once: its Δ is added to the sum of the levels before.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        w: guidance weight, a number or (b,).
+        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         eta: share of the part along x_c that is kept; 1 with no threshold is plain CFG.
         threshold: longest Δ allowed, in units of x; inf allows all.
         momentum: β in Δ_i ← Δ_i + β Δ_{i−1} over the levels, −1 < β < 1; the source takes β < 0, and 0 remembers
@@ -91,8 +90,7 @@ def tcfg(denoiser: Denoiser, *, w: Weight) -> Denoiser:
     is linear in Δ, so it is formed on the model's own estimate, and nothing large cancels.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        w: guidance weight, a number or (b,).
+        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
 
     Raises:
         ValueError: ``w`` is not finite.
@@ -121,8 +119,7 @@ def cfg_zero_star(denoiser: Denoiser, *, w: Weight) -> Denoiser:
     in the first steps, is :func:`~cfgtoy.guidance.zero_init`, around this or any other rule.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        w: guidance weight, a number or (b,).
+        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
 
     Raises:
         ValueError: ``w`` is not finite.

@@ -67,8 +67,7 @@ def recfg(denoiser: Denoiser, *, w: Weight, ratios: Callable[[Tensor, Tensor], T
     On two centred Gaussians the fit is perfect, ε_c = r ε_∅, and nothing is left to guide by at any weight.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        w: guidance weight, a number or (b,).
+        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         ratios: ``(logsnr, y) -> (b, \\*d)``, see :class:`Ratios`; all zeros are plain CFG.
 
     Raises:

@@ -64,20 +64,12 @@ class Rule:
 
     @staticmethod
     def parameters(name: str) -> list[inspect.Parameter]:
-        """The options of a rule as the function's own parameters, with types and defaults; ``w`` and parts apart.
-
-        Raises:
-            ValueError: an unknown name.
-        """
+        """The options of a rule as the function's own parameters, with types and defaults; ``w`` and parts apart."""
         return [p for p in _signature(name) if p.kind is p.KEYWORD_ONLY and p.name not in ("w", *PARTS)]
 
     @staticmethod
     def parts(name: str) -> list[str]:
-        """Which of :data:`PARTS` a rule takes.
-
-        Raises:
-            ValueError: an unknown name.
-        """
+        """Which of :data:`PARTS` a rule takes. As for :meth:`parameters`, an unknown name is a ``ValueError``."""
         return [p.name for p in _signature(name) if p.name in PARTS]
 
     @property
@@ -96,8 +88,7 @@ class Rule:
         """The guided denoiser; at w = 0 the bare one, where the rule leaves it as it is.
 
         Args:
-            denoiser: the model to guide.
-            w: guidance weight, a number or (b,).
+            denoiser, w: the model to guide, and the weight, a number or (b,).
             parts: those of :data:`PARTS`; used where the rule needs them and its options lack them.
 
         Raises:
@@ -201,8 +192,8 @@ def _plain(key: str, value: Any) -> Any:
         return value
     if isinstance(value, Real) or (isinstance(value, Tensor) and value.ndim == 0):
         return float(value) if math.isfinite(value) else str(float(value))
-    for label in (getattr(value, "name", None), getattr(value, "sha256", None)):
-        if isinstance(label, str):
-            return label
+    labels = [getattr(value, label, None) for label in ("name", "sha256")]
+    names = [label for label in labels if isinstance(label, str)]
     takes = "what has a name or sha256 to be written down by"
-    raise ValueError(f"{key}: got {type(value).__name__}, takes {takes}")
+    _checks.require(names, key, type(value).__name__, takes)
+    return names[0]

@@ -33,12 +33,9 @@ def convert_interval(
     λ = ∓∞: nothing there is switched off. Another end of steps or fractions falls halfway between two levels.
 
     Args:
-        ends: the two ends in ``unit``, rising.
+        ends: the two ends in ``unit``, rising, as are those in ``to`` that come back.
         unit, to: what they are given in, and what is asked for.
         grid: the rising levels of the sampler, (T,), where steps or fractions come in.
-
-    Returns:
-        The ends in ``to``, rising.
 
     Raises:
         ValueError: an unknown unit, ends that do not rise or that the unit does not have, a grid that is missing or
