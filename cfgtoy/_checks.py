@@ -14,20 +14,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = [
-    "broadcastable",
-    "finite",
-    "function",
-    "labels",
-    "number",
-    "one_of",
-    "positive_int",
-    "require",
-    "rising",
-    "tensor",
-    "unit_interval",
-]
-
 T = TypeVar("T")
 
 

@@ -38,11 +38,7 @@ def log_alpha_sigma(lam: Tensor) -> tuple[Tensor, Tensor]:
 def alpha_sigma(lam: Tensor) -> tuple[Tensor, Tensor]:
     """Return the signal and noise amplitudes ``(α, σ)`` at log-SNR ``lam``; α² + σ² = 1.
 
-    Args:
-        lam: log-SNR λ, any shape.
-
-    Returns:
-        Two tensors of the shape of ``lam``, both with full relative precision.
+    Both have the shape of ``lam``, any, and full relative precision.
 
     Raises:
         ValueError: ``lam`` is not a floating-point tensor or holds NaN.
@@ -50,8 +46,7 @@ def alpha_sigma(lam: Tensor) -> tuple[Tensor, Tensor]:
     Source: Ho & Salimans 2022, §2.
     """
     _checks.tensor("lam", lam)
-    if bool(lam.isnan().any()):
-        raise ValueError("lam: got NaN, takes log-SNRs")
+    _checks.require(not bool(lam.isnan().any()), "lam", "NaN", "log-SNRs")
     log_alpha, log_sigma = log_alpha_sigma(lam)
     return log_alpha.exp(), log_sigma.exp()
 
@@ -65,8 +60,8 @@ def from_alpha_bar(alpha_bar: Tensor) -> Tensor:
     Source: Ho et al. 2020 (notation); Kingma et al. 2021 (log-SNR).
     """
     _checks.tensor("alpha_bar", alpha_bar)
-    if not bool(((alpha_bar > 0) & (alpha_bar < 1)).all()):
-        raise ValueError("alpha_bar: got entries outside (0, 1), takes squared signal amplitudes")
+    inside = bool(((alpha_bar > 0) & (alpha_bar < 1)).all())
+    _checks.require(inside, "alpha_bar", "entries outside (0, 1)", "squared signal amplitudes")
     return torch.logit(alpha_bar)
 
 
@@ -116,8 +111,7 @@ def as_logsnr(
     """Return ``lam`` as a tensor of the dtype and device of ``like``: a scalar, or one value per sample.
 
     Args:
-        name: the argument's name, for the error message.
-        lam: a number, a 0-d tensor, or a tensor of shape (b,) with b = ``len(like)``.
+        name, lam: the argument, a number, a 0-d tensor, or a tensor of shape (b,); its name for the error message.
         like: the samples, (b, \\*d).
         check: look for NaN too; off in network calls, where reading the values would stall a GPU.
         noise: let a tensor hold −∞, pure noise.
@@ -132,10 +126,9 @@ def as_logsnr(
         _checks.finite(name, lam)
     if lam.ndim == 1 and len(lam) == 1:
         lam = lam[0]
-    if lam.ndim > 1 or (lam.ndim == 1 and (like.ndim == 0 or len(lam) != len(like))):
-        raise ValueError(
-            f"{name}: got shape {tuple(lam.shape)}, takes one log-SNR or one per sample of shape {tuple(like.shape)}"
-        )
+    if lam.ndim and lam.shape != like.shape[:1]:
+        takes = f"one log-SNR or one per sample of shape {tuple(like.shape)}"
+        raise ValueError(f"{name}: got shape {tuple(lam.shape)}, takes {takes}")
     return lam
 
 

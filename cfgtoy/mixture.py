@@ -50,16 +50,10 @@ class GaussianMixture:
     """
 
     def __init__(
-        self,
-        means: Tensor,
-        covs: Tensor | float,
-        weights: Tensor | None = None,
-        labels: Tensor | None = None,
+        self, means: Tensor, covs: Tensor | float, weights: Tensor | None = None, labels: Tensor | None = None
     ) -> None:
-        means = _checks.finite("means", means)
-        if means.ndim != 2 or 0 in means.shape:
-            raise ValueError(f"means: got shape {tuple(means.shape)}, takes (k, d)")
-        self.means = means
+        self.means = means = _checks.finite("means", means)
+        _checks.require(means.ndim == 2 and means.numel(), "means", means, "(k, d)")
         k = len(means)
         self._variances, self._basis = _diagonalise(covs, means)  # (k, d), (k, d, d) or None
         # The same with the components last, which is how batches are worked on.
@@ -70,31 +64,21 @@ class GaussianMixture:
         if self._basis is not None and self.dim <= _UNROLL:
             self._basis_t = self._basis.permute(1, 2, 0).contiguous()[:, :, None]
             self._rest_t = ((self._basis_t * self._rest_t)[:, None] * self._basis_t).sum(2)  # (d, d, 1, k)
-        if weights is None:
-            weights = torch.ones(k, dtype=means.dtype, device=means.device)
-        weights = _checks.finite("weights", weights).to(means)
-        if weights.shape != (k,) or not bool((weights > 0).all()):
-            raise ValueError(
-                f"weights: got shape {tuple(weights.shape)}, takes (k,) = ({k},) positive numbers"
-            )
+        weights = means.new_ones(k) if weights is None else _checks.finite("weights", weights).to(means)
+        positive = weights.shape == (k,) and bool((weights > 0).all())
+        _checks.require(positive, "weights", weights, f"(k,) = ({k},) positive numbers")
         self.weights = weights / weights.sum()
-        if labels is None:
-            labels = torch.arange(k)
-        labels = _checks.labels("labels", labels, k, null=None).to(means.device, torch.int64)
+        labels = torch.arange(k) if labels is None else _checks.labels("labels", labels, k, null=None)
+        self.labels = labels = labels.to(means.device, torch.int64)
         self.num_classes = int(labels.max()) + 1 if labels.numel() else 0
-        if labels.shape != (k,) or len(labels.unique()) != self.num_classes:
-            raise ValueError(
-                f"labels: got {labels.tolist()}, takes one class a component, none of 0 … C−1 empty"
-            )
-        self.labels = labels
+        full = labels.shape == (k,) and len(labels.unique()) == self.num_classes
+        _checks.require(full, "labels", f"{labels.tolist()}", "one class a component, none of 0 … C−1 empty")
         # Row c holds log p(component | c), and the last row, which y = NULL = −1 picks, log p(component).
         log_w = self.weights.log()
         own = labels == torch.arange(self.num_classes, device=labels.device)[:, None]  # (C, k)
         by_class = log_w.expand(self.num_classes, k).masked_fill(~own, -math.inf)
         self._log_prior = by_class.logsumexp(1)  # (C,) log p(c)
         self._log_weights = torch.cat([by_class - self._log_prior[:, None], log_w[None]])  # (C + 1, k)
-
-    # -- shape and place -------------------------------------------------------------------------------------------
 
     @property
     def dim(self) -> int:
@@ -128,26 +112,21 @@ class GaussianMixture:
 
     def mean_cov(self, y: int | None = None) -> tuple[Tensor, Tensor]:
         """Mean (d,) and covariance (d, d) of p(x | y), or of p(x) when ``y`` is None. Exact."""
-        row = self._class("y", y, 1)[0]
+        row = self._class(y, 1)[0]
         w = self._log_weights[row].exp()
         mean = w @ self.means
         gap = self.means - mean
         return mean, torch.einsum("k,kij->ij", w, self.covs) + torch.einsum("k,ki,kj->ij", w, gap, gap)
 
     def __repr__(self) -> str:
-        return (
-            f"GaussianMixture({self.num_components} components in {self.dim}-D, "
-            f"{self.num_classes} classes, {self.means.dtype})"
-        )
-
-    # -- densities -------------------------------------------------------------------------------------------------
+        inside = f"{self.num_components} components in {self.dim}-D, {self.num_classes} classes"
+        return f"GaussianMixture({inside}, {self.means.dtype})"
 
     def log_prob(self, z: Tensor, lam: Tensor | float, y: Tensor | int | None = None) -> Tensor:
         """log p(z_λ | y), (b,); log p(z_λ) where ``y`` is None or NULL.
 
         Args:
-            z: (b, d).
-            lam: log-SNR, () or (b,).
+            z, lam: (b, d), and log-SNR, () or (b,).
             y: classes, (b,) int64, one int for all, or None.
 
         Raises:
@@ -192,17 +171,14 @@ class GaussianMixture:
         Source: Ho & Salimans 2022, §3.1.
         """
         w = _checks.finite("w", w) if isinstance(w, Tensor) else _checks.number("w", w)
-        if _checks.tensor("z", z).ndim != 2:
-            raise ValueError(f"z: got shape {tuple(z.shape)}, takes (b, {self.dim})")
-        if isinstance(w, Tensor) and w.ndim and tuple(w.shape) not in ((1,), (len(z),)):
+        _checks.require(_checks.tensor("z", z).ndim == 2, "z", z, f"(b, {self.dim})")
+        if isinstance(w, Tensor) and tuple(w.shape) not in ((), (1,), (len(z),)):
             raise ValueError(f"w: got shape {tuple(w.shape)}, takes one number or one a sample, ({len(z)},)")
-        rows = self._class("y", y, len(z))
+        rows = self._class(y, len(z))
         if bool((rows == NULL).any()):
             raise ValueError(f"y: got {NULL} (no class), takes a class in 0 … {self.num_classes - 1}")
         posterior = self.class_log_prob(z, lam).gather(1, rows[:, None])[:, 0]
         return self.log_prob(z, lam, rows) + w * posterior
-
-    # -- the denoiser ----------------------------------------------------------------------------------------------
 
     def __call__(self, z: Tensor, logsnr: Tensor | float, y: Tensor | int | None = None) -> Prediction:
         """The exact prediction at ``z``: its ``x`` is E[x | z_λ, y] and its ``score`` is ∇ log p(z_λ | y).
@@ -213,11 +189,9 @@ class GaussianMixture:
         def velocity(z: Tensor, level: _Level, prior: Tensor) -> Tensor:
             joint, half = self._joint(z, level, prior)
             # v = αε − σx with ε = σC⁻¹δ and x = μ + αΣC⁻¹δ, a component at a time: no small difference of large ones.
-            rest = self._rest_of_pull(half, level)  # (I − Σ)C⁻¹δ
+            rest = zip(self._rest_of_pull(half, level), self._means_t, strict=True)  # (I − Σ)C⁻¹δ and μ
             scale = level.alpha * level.sigma  # (b or 1, 1)
-            return _mean(
-                joint, [scale * r - level.sigma * m for r, m in zip(rest, self._means_t, strict=True)]
-            )
+            return _mean(joint, [scale * r - level.sigma * m for r, m in rest])
 
         v = self._in_slices(velocity, "logsnr", z, logsnr, y)
         return Prediction(z, as_logsnr("logsnr", logsnr, z, check=False), v, "v")
@@ -225,8 +199,6 @@ class GaussianMixture:
     def posterior_mean(self, z: Tensor, lam: Tensor | float, y: Tensor | int | None = None) -> Tensor:
         """E[x | z_λ, y], (b, d). Arguments and errors as in :meth:`log_prob`."""
         return self(z, lam, y).x
-
-    # -- samples ---------------------------------------------------------------------------------------------------
 
     def sample(self, n: int, y: Tensor | int | None = None, generator: Generator | None = None) -> Tensor:
         """Draw ``n`` clean samples x ~ p(x | y), (n, d).
@@ -247,30 +219,23 @@ class GaussianMixture:
         return x, self.labels[component]
 
     def _draw(self, n: int, y: Tensor | int | None, generator: Generator | None) -> tuple[Tensor, Tensor]:
-        rows = self._class("y", y, n)
+        rows = self._class(y, n)
         # Inverse of the cumulative weights: one uniform number a sample, the same on every device.
         cumulative = self._log_weights.exp().cumsum(1)[rows]  # (n, k)
         u = torch.rand(n, 1, generator=generator, dtype=self.means.dtype, device=self.means.device)
         component = (u * cumulative[:, -1:] >= cumulative).sum(1).clamp(max=self.num_components - 1)
-        noise = torch.randn(
-            n, self.dim, generator=generator, dtype=self.means.dtype, device=self.means.device
-        )
+        noise = torch.randn(n, self.dim, generator=generator, dtype=u.dtype, device=u.device)
         noise = noise * self._variances[component].sqrt()
         if self._basis is not None:
             noise = torch.einsum("nij,nj->ni", self._basis[component], noise)
         return self.means[component] + noise, component
 
-    # -- inside ----------------------------------------------------------------------------------------------------
-
-    def _class(self, name: str, y: Tensor | int | None, n: int) -> Tensor:
+    def _class(self, y: Tensor | int | None, n: int) -> Tensor:
         """``y`` as rows (n,) of ``_log_weights``; NULL = −1 is its last row."""
-        if y is None:
-            return torch.full((n,), NULL, device=self.means.device)
         if not isinstance(y, Tensor):
-            y = torch.tensor(y)
-        y = _checks.labels(name, y, self.num_classes, null=NULL).to(self.means.device)
-        if y.ndim == 1 and len(y) not in (1, n):
-            raise ValueError(f"{name}: got shape {tuple(y.shape)}, takes ({n},), one class a sample")
+            y = torch.tensor(NULL if y is None else y)
+        y = _checks.labels("y", y, self.num_classes, null=NULL).to(self.means.device)
+        _checks.require(y.ndim == 0 or len(y) in (1, n), "y", y, f"({n},), one class a sample")
         return y.expand(n)
 
     def _in_slices(
@@ -282,15 +247,12 @@ class GaussianMixture:
         y: Tensor | int | None,
     ) -> Tensor:
         """``evaluate(z (n, d), level, log p(component | y) (n or 1, k))`` on slices of the checked batch."""
-        _checks.finite("z", z)
-        if z.ndim != 2 or z.shape[1] != self.dim:
-            raise ValueError(f"z: got shape {tuple(z.shape)}, takes (b, {self.dim})")
+        fits = _checks.finite("z", z).ndim == 2 and z.shape[1] == self.dim
+        _checks.require(fits, "z", z, f"(b, {self.dim})")
         # The denoiser's velocity is defined at −∞ too, as −E[x | y].
         lam = as_logsnr(name, lam, z, noise=name == "logsnr").reshape(-1, 1)  # (b or 1, 1)
-        if y is None:
-            prior = self._log_weights[NULL:]  # (1, k)
-        else:
-            prior = self._log_weights[self._class("y", y, len(z))]  # (b, k)
+        rows = slice(NULL, None) if y is None else self._class(y, len(z))
+        prior = self._log_weights[rows]  # (1 or b, k)
         size = max(1, _PAIRS // self.num_components) if z.device.type == "cpu" else len(z)
         if len(z) <= size:
             return evaluate(z, self._level(lam), prior)
@@ -330,10 +292,8 @@ class GaussianMixture:
     def _pull(self, half: Columns, level: _Level) -> Columns:
         """C⁻¹δ = MᵀDMδ, d times (b, k)."""
         if level.shear is not None:
-            shear = level.shear
-            return [
-                _plus_dot(half[j], half[:j], [shear[i][j - i - 1] for i in range(j)]) for j in range(self.dim)
-            ]
+            rows = [[level.shear[i][j - i - 1] for i in range(j)] for j in range(self.dim)]
+            return [_plus_dot(half[j], half[:j], row) for j, row in enumerate(rows)]
         if self._basis is not None:
             return torch.einsum("jbk,kij->ibk", torch.stack(tuple(half)), self._basis)
         return half
@@ -412,20 +372,17 @@ def _diagonalise(covs: Tensor | float, means: Tensor) -> tuple[Tensor, Tensor | 
         covs = torch.tensor(_checks.number("covs", covs), dtype=torch.float64)
     covs = _checks.finite("covs", covs.to(means.dtype) if not covs.is_floating_point() else covs).to(means)
     if covs.ndim == 3:
-        if covs.shape != (k, d, d):
-            raise ValueError(f"covs: got shape {tuple(covs.shape)}, takes (k, d, d) = ({k}, {d}, {d})")
+        _checks.require(covs.shape == (k, d, d), "covs", covs, f"(k, d, d) = ({k}, {d}, {d})")
         if not torch.allclose(covs, covs.mT, rtol=1e-4, atol=1e-6 * covs.abs().max().item()):
             raise ValueError("covs: got a matrix that is not symmetric, takes covariances")
         values, basis = torch.linalg.eigh(covs.double())
         smallest = torch.finfo(covs.dtype).eps * values.amax(1)
-        if not bool((values.amin(1) > smallest).all()):
-            raise ValueError("covs: got a matrix that is not positive definite, takes covariances")
+        definite = bool((values.amin(1) > smallest).all())
+        _checks.require(definite, "covs", "a matrix that is not positive definite", "covariances")
         return values.to(means), basis.to(means)
     shapes = {(): (1, 1), (k,): (k, 1), (k, d): (k, d)}
-    if tuple(covs.shape) not in shapes:
-        raise ValueError(
-            f"covs: got shape {tuple(covs.shape)}, takes a number, ({k},), ({k}, {d}) or ({k}, {d}, {d})"
-        )
+    shape = tuple(covs.shape)
+    _checks.require(shape in shapes, "covs", covs, f"a number, ({k},), ({k}, {d}) or ({k}, {d}, {d})")
     if not bool((covs > 0).all()):
         raise ValueError("covs: got a variance that is not positive, takes positive definite covariances")
-    return covs.reshape(shapes[tuple(covs.shape)]).expand(k, d).contiguous(), None
+    return covs.reshape(shapes[shape]).expand(k, d).contiguous(), None

@@ -93,17 +93,14 @@ class Prediction:
     kind: Kind
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise ValueError(f"kind: got {self.kind!r}, takes one of {', '.join(_KINDS)}")
-        if self.estimate.shape != self.z.shape:
-            raise ValueError(
-                f"estimate: got shape {tuple(self.estimate.shape)}, takes that of z, {tuple(self.z.shape)}"
-            )
+        _checks.one_of("kind", self.kind, _KINDS)
+        shape = tuple(self.z.shape)
+        if self.estimate.shape != shape:
+            raise ValueError(f"estimate: got shape {tuple(self.estimate.shape)}, takes that of z, {shape}")
         levels = tuple(self.logsnr.shape) if isinstance(self.logsnr, Tensor) else ()
-        if levels not in ((), (1,), tuple(self.z.shape[:1])):
-            raise ValueError(
-                f"logsnr: got shape {levels}, takes one log-SNR or one per sample of shape {tuple(self.z.shape)}"
-            )
+        if levels not in ((), (1,), shape[:1]):
+            takes = f"one log-SNR or one per sample of shape {shape}"
+            raise ValueError(f"logsnr: got shape {levels}, takes {takes}")
 
     @classmethod
     def from_x(cls, z: Tensor, logsnr: Tensor, x: Tensor) -> Prediction:
@@ -172,22 +169,17 @@ class Prediction:
         """By how much the reading as ``kind`` changes with the estimate: a number, or (b, 1, …).
 
         So the difference of two predictions of one kind, read as ``kind``, is ``slope`` times that of their estimates:
-        nothing cancels that did not cancel before.
-
-        Raises:
-            ValueError: as in :meth:`as_kind`.
+        nothing cancels that did not cancel before. Errors as in :meth:`as_kind`.
         """
         return self._line(self.kind, kind)[1]
 
     def plus(self, shift: Tensor, kind: Kind) -> Prediction:
         """This prediction with ``shift`` added to its reading as ``kind``; it keeps its own kind, and so its precision.
 
-        Raises:
-            ValueError: as in :meth:`as_kind`, with the two kinds exchanged.
+        Errors as in :meth:`as_kind`, with the two kinds exchanged.
         """
-        return Prediction(
-            self.z, self.logsnr, self.estimate + self._line(kind, self.kind)[1] * shift, self.kind
-        )
+        moved = self.estimate + self._line(kind, self.kind)[1] * shift
+        return Prediction(self.z, self.logsnr, moved, self.kind)
 
     def _line(self, have: Kind, want: Kind) -> tuple[Number | None, Number]:
         """``want`` = offset · z + slope · ``have``; an offset of None is zero.
@@ -196,8 +188,7 @@ class Prediction:
         offset = (b c − a d) / D and slope = (α d − σ c) / D, D = α b − σ a.
         """
         for kind in (have, want):
-            if kind not in _KINDS:
-                raise ValueError(f"kind: got {kind!r}, takes one of {', '.join(_KINDS)}")
+            _checks.one_of("kind", kind, _KINDS)
         if have == want:
             return None, 1.0
         lam = torch.as_tensor(self.logsnr, dtype=self.z.dtype, device=self.z.device)
@@ -206,10 +197,8 @@ class Prediction:
         if have in noise and want in noise:
             return None, -sigma if have == "score" else -1 / sigma
         if have in noise and lam.device.type == "cpu" and lam.numel() and lam.amin().item() == -torch.inf:
-            raise ValueError(
-                f"logsnr: got −inf for an estimate of {have}, takes finite levels, or an estimate of x, v or flow: "
-                f"pure noise does not say what {want} is"
-            )
+            takes = f"an estimate of x, v or flow: pure noise does not say what {want} is"
+            raise ValueError(f"logsnr: got −inf for an estimate of {have}, takes finite levels, or {takes}")
         a, b, det = _face(have, alpha, sigma)
         c, d, numerator = _face(want, alpha, sigma)
         offset = _times(b, c) - _times(a, d)
@@ -239,19 +228,16 @@ class NetDenoiser:
     """
 
     def __init__(self, net: Callable[[Tensor, Tensor, Tensor], Tensor], kind: Kind = "eps") -> None:
-        if kind not in _KINDS:
-            raise ValueError(f"kind: got {kind!r}, takes one of {', '.join(_KINDS)}")
         self.net = net
-        self.kind: Kind = kind
+        self.kind: Kind = _checks.one_of("kind", kind, _KINDS)
 
     def __call__(self, z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        if _checks.tensor("z", z).ndim == 0:
-            raise ValueError("z: got shape (), takes (b, *d)")
+        _checks.require(_checks.tensor("z", z).ndim, "z", z, "(b, *d)")
         lam = as_logsnr("logsnr", logsnr, z, check=False).expand(len(z))
         y = torch.as_tensor(NULL if y is None else y, device=z.device)
         classes = getattr(self.net, "num_classes", None)
         if isinstance(classes, int) and y.device.type == "cpu":
             _checks.labels("y", y, classes, null=NULL)
-        if y.ndim > 1 or (y.ndim == 1 and len(y) not in (1, len(z))):
-            raise ValueError(f"y: got shape {tuple(y.shape)}, takes one class a sample, ({len(z)},)")
+        fits = y.ndim == 0 or tuple(y.shape) in ((1,), (len(z),))
+        _checks.require(fits, "y", y, f"one class a sample, ({len(z)},)")
         return Prediction(z, lam, self.net(z, lam, y.expand(len(z))), self.kind)

@@ -3,9 +3,8 @@ r"""The diffusion process as pure functions of log-SNR (Ho & Salimans 2022, §2)
 Three Gaussians say everything: the marginal :math:`q(z_\lambda \mid x)`, the transition to more noise
 :math:`q(z_\lambda \mid z_{\lambda'})`, and the posterior back towards the data
 :math:`q(z_{\lambda'} \mid z_\lambda, x)`. The reverse step is the posterior with an estimate in the place of ``x`` and
-a variance between its two natural bounds. Each function returns ``(mean, var)``; whoever samples adds the noise.
-
-All of them take λ as a number, a 0-d tensor, or one value per sample (b,).
+a variance between its two natural bounds. Each function returns ``(mean, var)``, the mean (b, \*d) and a variance that
+broadcasts with it; whoever samples adds the noise. All of them take λ as a number, a 0-d tensor, or one value a sample.
 """
 
 from __future__ import annotations
@@ -22,16 +21,11 @@ __all__ = ["diffuse", "posterior", "reverse", "transition"]
 def diffuse(
     x: Tensor, lam: Tensor | float, noise: Tensor | None = None, generator: Generator | None = None
 ) -> Tensor:
-    """Draw z_λ ~ q(z_λ | x) = N(α x, σ² I): z = α x + σ ε.
+    """Draw z_λ ~ q(z_λ | x) = N(α x, σ² I): z = α x + σ ε, (b, \\*d).
 
     Args:
-        x: clean samples, (b, \\*d).
-        lam: log-SNR, () or (b,).
-        noise: ε of the shape of ``x``; drawn from N(0, I) when absent.
-        generator: source of randomness for ``noise``.
-
-    Returns:
-        z, (b, \\*d).
+        x, lam: clean samples, (b, \\*d), and log-SNR, () or (b,).
+        noise: ε of the shape of ``x``; drawn from N(0, I) by ``generator`` when absent.
 
     Raises:
         ValueError: NaN in ``x`` or ``lam``, or shapes that do not fit.
@@ -60,11 +54,7 @@ def transition(z: Tensor, lam_from: Tensor | float, lam_to: Tensor | float) -> t
 
     Args:
         z: samples at ``lam_from``, (b, \\*d).
-        lam_from: the cleaner log-SNR λ', () or (b,).
-        lam_to: the noisier log-SNR λ, () or (b,).
-
-    Returns:
-        mean (b, \\*d) and variance, which broadcasts with it.
+        lam_from, lam_to: the cleaner log-SNR λ' and the noisier λ, () or (b,).
 
     Raises:
         ValueError: ``lam_to`` ≥ ``lam_from``, NaN, or shapes that do not fit.
@@ -96,13 +86,8 @@ def posterior(z: Tensor, x: Tensor, lam: Tensor | float, lam_next: Tensor | floa
     μ̃ = e^{λ−λ'}(α_λ'/α_λ) z + (1 − e^{λ−λ'}) α_λ' x and σ̃² = (1 − e^{λ−λ'}) σ_λ'².
 
     Args:
-        z: samples at ``lam``, (b, \\*d).
-        x: clean samples, of a shape that broadcasts with ``z``.
-        lam: log-SNR λ, () or (b,).
-        lam_next: the cleaner log-SNR λ', () or (b,).
-
-    Returns:
-        mean (b, \\*d) and variance, which broadcasts with it.
+        z, x: samples at ``lam``, (b, \\*d), and clean samples, of a shape that broadcasts with ``z``.
+        lam, lam_next: log-SNR λ, and the cleaner λ', () or (b,).
 
     Raises:
         ValueError: ``lam_next`` ≤ ``lam``, NaN, or shapes that do not fit.
@@ -129,14 +114,9 @@ def reverse(
     between its lower and upper bound in log space.
 
     Args:
-        z: samples at ``lam``, (b, \\*d).
-        x_hat: the estimate x_θ(z_λ) of the clean samples, (b, \\*d).
-        lam: log-SNR λ, () or (b,).
-        lam_next: the cleaner log-SNR λ', () or (b,).
+        z, x_hat: samples at ``lam``, and the estimate x_θ(z_λ) of the clean ones, (b, \\*d).
+        lam, lam_next: log-SNR λ, and the cleaner λ', () or (b,).
         v: 0 for the lower bound (the posterior's variance), 1 for the upper (the transition's).
-
-    Returns:
-        mean (b, \\*d) and variance, which broadcasts with it.
 
     Raises:
         ValueError: ``v`` outside [0, 1], ``lam_next`` ≤ ``lam``, NaN, or shapes that do not fit.

@@ -4,16 +4,6 @@ A schedule is a falling map from u (0 clean … 1 noise) to λ ∈ [lo, hi]. Rea
 often training visits each noise level; read at evenly spaced u it gives the levels a sampler walks through. Every
 schedule here is truncated to [λ_min, λ_max] = [lo, hi], has its exact density, and computes in float64 inside, so that
 float32 callers lose nothing but what float32 cannot hold.
-
-==================  ==========================================================================
-``Uniform``         λ spread evenly (Ho & Salimans 2022 call it p(λ) uniform)
-``Cosine``          λ = −2 log tan(au + b), a truncated hyperbolic secant (ibid.; Nichol & Dhariwal 2021)
-``LinearBeta``      DDPM's linear β (Ho et al. 2020), in continuous time (Song et al. 2021)
-``LogNormal``       EDM's training law: log(σ/α) normal (Karras et al. 2022)
-``RectifiedFlow``   λ = 2 log((1−t)/t), t uniform: the straight path from data to noise (Liu et al. 2022)
-``LogitNormal``     the same λ(t), log(t/(1−t)) normal: Stable Diffusion 3's training law (Esser et al. 2024)
-``Shifted``         any of them moved by a constant, for another resolution (Hoogeboom et al. 2023)
-==================  ==========================================================================
 """
 
 from __future__ import annotations
@@ -60,10 +50,9 @@ class Schedule(ABC):
     @abstractmethod
     def _log_density(self, lam: Tensor) -> Tensor: ...
 
-    def _check_range(self) -> None:
+    def __post_init__(self) -> None:
         lo, hi = _checks.number("lo", self.lo), _checks.number("hi", self.hi)
-        if not lo < hi:
-            raise ValueError(f"lo: got {lo:g} with hi = {hi:g}, takes less than hi")
+        _checks.require(lo < hi, "lo", f"{lo:g} with hi = {hi:g}", "less than hi")
 
     def logsnr(self, u: Tensor) -> Tensor:
         """λ at ``u`` ∈ [0, 1], any shape; u = 0 is the clean end (hi) and u = 1 the noisy one (lo).
@@ -71,9 +60,7 @@ class Schedule(ABC):
         Raises:
             ValueError: ``u`` leaves [0, 1] or is NaN.
         """
-        _checks.finite("u", u)
-        if not bool(((u >= 0) & (u <= 1)).all()):
-            raise ValueError(f"u: got values in [{u.min():g}, {u.max():g}], takes values in [0, 1]")
+        _within("u", _checks.finite("u", u), 0.0, 1.0)
         return self._logsnr(u.double()).clamp(self.lo, self.hi).to(u.dtype)
 
     def u(self, logsnr: Tensor) -> Tensor:
@@ -83,12 +70,8 @@ class Schedule(ABC):
             ValueError: ``logsnr`` leaves [lo, hi] or is NaN.
         """
         _checks.finite("logsnr", logsnr)
-        slack = 1e-6 * max(1.0, abs(self.lo), abs(self.hi))  # one float32 rounding of an end point
-        if not bool(((logsnr >= self.lo - slack) & (logsnr <= self.hi + slack)).all()):
-            raise ValueError(
-                f"logsnr: got values in [{logsnr.min():g}, {logsnr.max():g}], "
-                f"takes values in [{self.lo:g}, {self.hi:g}]"
-            )
+        # One float32 rounding of an end point is let pass.
+        _within("logsnr", logsnr, self.lo, self.hi, 1e-6 * max(1.0, abs(self.lo), abs(self.hi)))
         return self._u(logsnr.double().clamp(self.lo, self.hi)).clamp(0, 1).to(logsnr.dtype)
 
     def log_density(self, logsnr: Tensor) -> Tensor:
@@ -98,9 +81,8 @@ class Schedule(ABC):
             ValueError: ``logsnr`` is NaN or infinite.
         """
         _checks.finite("logsnr", logsnr)
-        lo, hi = torch.tensor([self.lo, self.hi], dtype=torch.float64).to(
-            logsnr
-        )  # as the caller's dtype holds the ends
+        # The ends as the caller's dtype holds them.
+        lo, hi = torch.tensor([self.lo, self.hi], dtype=torch.float64).to(logsnr)
         inside = (logsnr >= lo) & (logsnr <= hi)
         value = self._log_density(logsnr.double().clamp(self.lo, self.hi)).to(logsnr.dtype)
         return value.masked_fill(~inside, -math.inf)
@@ -118,13 +100,11 @@ class Schedule(ABC):
         """Draw ``n`` log-SNRs with the schedule's density, (n,).
 
         Args:
-            n: how many.
-            generator: source of randomness; its device is used when ``device`` is absent.
+            n, generator: how many, and the source of randomness; its device is used when ``device`` is absent.
             stratified: one draw from each of n equal slices of (0, 1), shuffled: less noise in a batch's loss, and no
                 tie between a sample's place in the batch and its noise level.
             antithetic: the second half mirrors the first, u ↦ 1 − u.
-            device: where the result lives.
-            dtype: of the result.
+            device, dtype: of the result.
 
         Raises:
             ValueError: ``n`` is not a positive integer, or both variance reductions are asked for.
@@ -132,8 +112,8 @@ class Schedule(ABC):
         Source: Kingma et al. 2021, app. I.1 (stratified).
         """
         _checks.positive_int("n", n)
-        if stratified and antithetic:
-            raise ValueError("antithetic: got True with stratified=True, takes one of the two")
+        one = not (stratified and antithetic)
+        _checks.require(one, "antithetic", "True with stratified=True", "one of the two")
         if device is None and generator is not None:
             device = generator.device
         draws = (n + 1) // 2 if antithetic else n
@@ -155,8 +135,7 @@ class Schedule(ABC):
         Source: Ho & Salimans 2022, Algorithm 2.
         """
         _checks.positive_int("steps", steps)
-        u = torch.linspace(1, 0, steps, dtype=torch.float64)
-        grid = self._logsnr(u).clamp(self.lo, self.hi)
+        grid = self._logsnr(torch.linspace(1, 0, steps, dtype=torch.float64)).clamp(self.lo, self.hi)
         grid[0] = self.lo
         if steps > 1:
             grid[-1] = self.hi
@@ -168,10 +147,14 @@ class Schedule(ABC):
         :func:`cfgtoy.artifacts.schedule_to_meta` is another name for it.
         """
         args = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {
-            "class": type(self).__name__,
-            "args": {name: arg.to_json() if isinstance(arg, Schedule) else arg for name, arg in args.items()},
-        }
+        args = {name: arg.to_json() if isinstance(arg, Schedule) else arg for name, arg in args.items()}
+        return {"class": type(self).__name__, "args": args}
+
+
+def _within(name: str, value: Tensor, lo: float, hi: float, slack: float = 0.0) -> None:
+    if not bool(((value >= lo - slack) & (value <= hi + slack)).all()):
+        got = f"values in [{value.min():g}, {value.max():g}]"
+        raise ValueError(f"{name}: got {got}, takes values in [{lo:g}, {hi:g}]")
 
 
 def from_json(meta: Mapping[str, Any]) -> Schedule:
@@ -184,23 +167,17 @@ def from_json(meta: Mapping[str, Any]) -> Schedule:
     """
     if not isinstance(meta, Mapping) or not isinstance(meta.get("args", {}), Mapping):
         raise ValueError(f'schedule: got {meta!r}, takes {{"class": …, "args": {{…}}}}')
-    kinds: dict[str, Any] = {
-        name: globals()[name] for name in __all__ if name not in ("Schedule", "from_json")
-    }
-    kind = kinds.get(str(meta.get("class")))
-    if kind is None:
-        raise ValueError(f"schedule: got class {meta.get('class')!r}, takes one of {', '.join(kinds)}")
-    args = {
-        name: from_json(arg) if isinstance(arg, Mapping) else arg
-        for name, arg in meta.get("args", {}).items()
-    }
+    kinds = [name for name in __all__ if name not in ("Schedule", "from_json")]
+    name = str(meta.get("class"))
+    _checks.require(name in kinds, "schedule", f"class {name!r}", f"one of {', '.join(kinds)}")
+    kind = globals()[name]
+    args = {k: from_json(v) if isinstance(v, Mapping) else v for k, v in meta.get("args", {}).items()}
     try:
         return kind(**args)
     except TypeError:
         takes = ", ".join(f.name for f in dataclasses.fields(kind))
-        raise ValueError(
-            f"schedule: got {kind.__name__} with {', '.join(map(str, args))}, takes {takes}"
-        ) from None
+        got = f"{name} with {', '.join(map(str, args))}"
+        raise ValueError(f"schedule: got {got}, takes {takes}") from None
 
 
 @dataclass(frozen=True)
@@ -212,9 +189,6 @@ class Uniform(Schedule):
 
     lo: float = -20.0
     hi: float = 20.0
-
-    def __post_init__(self) -> None:
-        self._check_range()
 
     def _logsnr(self, u: Tensor) -> Tensor:
         return self.hi - (self.hi - self.lo) * u
@@ -237,9 +211,6 @@ class Cosine(Schedule):
 
     lo: float = -20.0
     hi: float = 20.0
-
-    def __post_init__(self) -> None:
-        self._check_range()
 
     @property
     def b(self) -> float:
@@ -293,16 +264,15 @@ class LinearBeta(Schedule):
         if math.isnan(self.lo):
             total = (self.beta_min + self.beta_max) / 2
             object.__setattr__(self, "lo", -math.log(math.expm1(total)))
-        self._check_range()
+        super().__post_init__()
 
     def _t(self, lam: Tensor) -> Tensor:
         total = F.softplus(-lam)  # B, from α² = e^{−B}
         slope = self.beta_max - self.beta_min
         return 2 * total / (self.beta_min + (self.beta_min**2 + 2 * slope * total).sqrt())
 
-    def _ends(self) -> tuple[float, float]:
-        ends = self._t(torch.tensor([self.hi, self.lo], dtype=torch.float64))
-        return ends[0].item(), ends[1].item()
+    def _ends(self) -> list[float]:
+        return self._t(torch.tensor([self.hi, self.lo], dtype=torch.float64)).tolist()
 
     def _logsnr(self, u: Tensor) -> Tensor:
         clean, noisy = self._ends()
@@ -335,21 +305,20 @@ class LogNormal(Schedule):
 
     def __post_init__(self) -> None:
         _checks.number("mean", self.mean)
-        if not _checks.number("std", self.std) > 0:
-            raise ValueError(f"std: got {self.std!r}, takes a positive number")
-        self._check_range()
+        _checks.number("std", self.std, lo=0.0, open=True)
+        super().__post_init__()
         below, above = self._tails()
-        if not above - below > 0:
-            raise ValueError(f"mean: got {self.mean!r}, takes one that leaves some mass in [lo, hi]")
+        _checks.require(above > below, "mean", f"{self.mean!r}", "one that leaves some mass in [lo, hi]")
 
     def _standard(self, lam: Tensor) -> Tensor:
         return (lam + 2 * self.mean) / (2 * self.std)
 
-    def _tails(self) -> tuple[float, float]:
-        """P(λ > hi) and P(λ > lo) of the uncut law: upper tails, accurate at the clean end."""
-        ends = torch.tensor([self.hi, self.lo], dtype=torch.float64)
-        tails = torch.special.ndtr(-self._standard(ends))
-        return tails[0].item(), tails[1].item()
+    def _tail(self, lam: Tensor) -> Tensor:
+        """P(λ' > λ) of the uncut law: an upper tail, accurate at the clean end."""
+        return torch.special.ndtr(-self._standard(lam))
+
+    def _tails(self) -> list[float]:
+        return self._tail(torch.tensor([self.hi, self.lo], dtype=torch.float64)).tolist()
 
     def _logsnr(self, u: Tensor) -> Tensor:
         below, above = self._tails()
@@ -357,7 +326,7 @@ class LogNormal(Schedule):
 
     def _u(self, lam: Tensor) -> Tensor:
         below, above = self._tails()
-        return (torch.special.ndtr(-self._standard(lam)) - below) / (above - below)
+        return (self._tail(lam) - below) / (above - below)
 
     def _log_density(self, lam: Tensor) -> Tensor:
         below, above = self._tails()
@@ -390,9 +359,6 @@ class RectifiedFlow(Schedule):
 
     lo: float = -20.0
     hi: float = 20.0
-
-    def __post_init__(self) -> None:
-        self._check_range()
 
     def _t_above(self, lam: Tensor, base: float) -> Tensor:
         """t(λ) − t(base) with no cancellation: sigmoid(a) − sigmoid(b) = sigmoid(a) sigmoid(−b) (1 − e^{b−a})."""
