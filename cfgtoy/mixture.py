@@ -144,11 +144,7 @@ class GaussianMixture:
         return self._in_slices(minus_pull, "lam", z, lam, y)
 
     def class_log_prob(self, z: Tensor, lam: Tensor | float) -> Tensor:
-        """log p(c | z_λ) for every class, (b, C): the Bayes classifier of noisy samples.
-
-        Raises:
-            ValueError: NaN, or shapes that do not fit.
-        """
+        """log p(c | z_λ) for every class, (b, C): the Bayes classifier of noisy samples. As in :meth:`log_prob`."""
 
         def by_class(z: Tensor, level: _Level, prior: Tensor) -> Tensor:
             joint, _ = self._joint(z, level, prior)

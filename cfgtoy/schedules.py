@@ -55,31 +55,19 @@ class Schedule(ABC):
         _checks.require(lo < hi, "lo", f"{lo:g} with hi = {hi:g}", "less than hi")
 
     def logsnr(self, u: Tensor) -> Tensor:
-        """λ at ``u`` ∈ [0, 1], any shape; u = 0 is the clean end (hi) and u = 1 the noisy one (lo).
-
-        Raises:
-            ValueError: ``u`` leaves [0, 1] or is NaN.
-        """
+        """λ at ``u`` ∈ [0, 1] (else ``ValueError``), any shape; u = 0 is the clean end, hi, and u = 1 the noisy one."""
         _within("u", _checks.finite("u", u), 0.0, 1.0)
         return self._logsnr(u.double()).clamp(self.lo, self.hi).to(u.dtype)
 
     def u(self, logsnr: Tensor) -> Tensor:
-        """The inverse of :meth:`logsnr`: u ∈ [0, 1] at λ ∈ [lo, hi], any shape.
-
-        Raises:
-            ValueError: ``logsnr`` leaves [lo, hi] or is NaN.
-        """
+        """The inverse of :meth:`logsnr`: u ∈ [0, 1] at λ ∈ [lo, hi] (else ``ValueError``), any shape."""
         _checks.finite("logsnr", logsnr)
         # One float32 rounding of an end point is let pass.
         _within("logsnr", logsnr, self.lo, self.hi, 1e-6 * max(1.0, abs(self.lo), abs(self.hi)))
         return self._u(logsnr.double().clamp(self.lo, self.hi)).clamp(0, 1).to(logsnr.dtype)
 
     def log_density(self, logsnr: Tensor) -> Tensor:
-        """Log density of λ = λ(u), u ~ U(0, 1), at ``logsnr``, any shape; −∞ outside [lo, hi].
-
-        Raises:
-            ValueError: ``logsnr`` is NaN or infinite.
-        """
+        """Log density of λ(u), u ~ U(0, 1), at finite ``logsnr`` (else ``ValueError``), any shape; −∞ off [lo, hi]."""
         _checks.finite("logsnr", logsnr)
         # The ends as the caller's dtype holds them.
         lo, hi = torch.tensor([self.lo, self.hi], dtype=torch.float64).to(logsnr)
@@ -182,10 +170,7 @@ def from_json(meta: Mapping[str, Any]) -> Schedule:
 
 @dataclass(frozen=True)
 class Uniform(Schedule):
-    """λ uniform on [lo, hi]: λ = hi − (hi − lo) u.
-
-    Source: Ho & Salimans 2022, §2 (p(λ) uniform, λ ∈ [−20, 20]).
-    """
+    """λ uniform on [lo, hi]: λ = hi − (hi − lo) u. Source: Ho & Salimans 2022, §2 (with λ ∈ [−20, 20])."""
 
     lo: float = -20.0
     hi: float = 20.0

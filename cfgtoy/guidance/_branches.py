@@ -17,20 +17,12 @@ Weight = float | Tensor
 
 
 def w_from_scale(s: float) -> float:
-    """The paper's w for a guidance scale s, ε̃ = ε(z) + s (ε(z,c) − ε(z)): w = s − 1.
-
-    Raises:
-        ValueError: ``s`` is not a finite number.
-    """
+    """The paper's w = s − 1 for a guidance scale s, ε̃ = ε(z) + s (ε(z,c) − ε(z)). ``ValueError``: s is not finite."""
     return _checks.number("s", s) - 1.0
 
 
 def scale_from_w(w: float) -> float:
-    """The guidance scale s = 1 + w.
-
-    Raises:
-        ValueError: ``w`` is not a finite number.
-    """
+    """The guidance scale s = 1 + w. Raises ``ValueError`` where ``w`` is not a finite number."""
     return _checks.number("w", w) + 1.0
 
 

@@ -121,11 +121,7 @@ class Rule:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Rule:
-        """The rule that :meth:`to_json` wrote down.
-
-        Raises:
-            ValueError: not such a record, or as for the class.
-        """
+        """The rule that :meth:`to_json` wrote down. Raises ``ValueError`` for another record, and as the class does."""
         if not isinstance(record, Mapping) or not {"name"} <= set(record) <= {"name", "options"}:
             raise ValueError(f"rule: got {record!r}, takes a record with name and options")
         ends = {"inf": math.inf, "-inf": -math.inf}

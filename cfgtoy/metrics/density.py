@@ -39,11 +39,7 @@ class Grid2d:
 
 
 def grid_2d(lo: float = -4.0, hi: float = 4.0, n: int = 200, dtype: torch.dtype = torch.float32) -> Grid2d:
-    """The midpoints of n × n cells over [lo, hi]².
-
-    Raises:
-        ValueError: ``lo`` ≥ ``hi`` or ``n`` is not a positive integer.
-    """
+    """The midpoints of n × n cells over [lo, hi]². Raises ``ValueError`` unless lo < hi and n is a positive integer."""
     lo, hi = _checks.number("lo", lo), _checks.number("hi", hi)
     _checks.positive_int("n", n)
     _checks.require(lo < hi, "lo", f"{lo:g} with hi = {hi:g}", "less than hi")

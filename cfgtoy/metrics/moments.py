@@ -54,11 +54,7 @@ class Moments:
         return made
 
     def update(self, features: Tensor) -> Moments:
-        """Take in features (b, d), any floating type; returns self.
-
-        Raises:
-            ValueError: for another shape, or NaN.
-        """
+        """Take in features (b, d), any floating type; returns self. ``ValueError`` for another shape, or NaN."""
         fits = features.ndim == 2 and features.shape[1] == len(self.mean)
         _checks.require(fits, "features", features, f"(b, {len(self.mean)})")
         if len(features) == 0:
@@ -85,21 +81,13 @@ class Moments:
 
     @property
     def cov(self) -> Tensor:
-        """The unbiased covariance, (d, d) float64.
-
-        Raises:
-            ValueError: with fewer than two vectors.
-        """
+        """The unbiased covariance, (d, d) float64. Raises ``ValueError`` with fewer than two vectors."""
         _checks.require(self.n >= 2, "features", f"{self.n} vectors", "at least 2 for a covariance")
         return self.scatter / (self.n - 1)
 
 
 def moments(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (d,) and unbiased covariance (d, d) of samples (n, d), in float64.
-
-    Raises:
-        ValueError: fewer than two samples, or NaN.
-    """
+    """Mean (d,) and unbiased covariance (d, d) of samples (n, d), float64. ``ValueError`` for NaN or n < 2."""
     found = Moments.of(samples("a", a, least=2))
     return found.mean, found.cov
 
