@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
-
-from cfgtoy._extras import needs
 
 __all__ = ["Check"]
 
@@ -26,14 +25,12 @@ _OPEN = "Not answered yet: put your answer in the cell above, then run both agai
 class Check:
     """A question's check, called with an answer.
 
-    The expected answer is computed by the chapter, not written down, so that reading the check gives nothing
-    away. An answer of ``None`` or ``...`` is an open question, not an error: a chapter runs through with its
-    exercises unanswered.
+    The expected answer is computed by the chapter, not written down, so that reading the check gives nothing away. An
+    answer of ``None`` or ``...`` is an open question, not an error: a chapter runs through unanswered.
 
     Args:
         expected: The right answer: a number, an array or tensor, text, a truth value, or a function.
-        rtol: Relative tolerance for numbers.
-        atol: Absolute tolerance for numbers.
+        rtol, atol: Relative and absolute tolerance for numbers.
         on: For a function, the arguments to call it with: a tuple each.
         hints: Likely wrong answers with what to say to them: pairs of an answer, as for ``expected``, and a
             text. The first that fits is told.
@@ -61,8 +58,8 @@ class Check:
         """Print whether ``answer`` is right, and if not, in what it differs."""
         verdict = self.verdict(answer)
         if verdict is _OPEN and FOR_PAGES in os.environ:
-            with needs("explorers"):
-                from IPython.display import display
+            from IPython.display import display  # a build runs in a kernel
+
             display({MIME: self.data()}, raw=True)
         print(verdict)
 
@@ -73,29 +70,16 @@ class Check:
         last come with ``expected`` and the ``hints`` of the same kind and shape: numbers as a flat list, of which
         ``scalar`` says whether a bare number is meant.
         """
-        kind, scalar, expected = _plain(self.expected)
+        kind, shape, expected = _plain(self.expected)
         if kind == "code":
             return {"kind": kind}
-        hints = [
-            [plain[2], text] for wrong, text in self.hints if (plain := _plain(wrong))[:2] == (kind, scalar)
-        ]
-        if kind == "numbers":
-            hints = [hint for hint in hints if len(hint[0]) == len(expected)]
-        return {
-            "kind": kind,
-            "scalar": scalar,
-            "expected": expected,
-            "hints": hints,
-            "rtol": self.rtol,
-            "atol": self.atol,
-            "hint": self.hint,
-            "right": self.right,
-        }
+        plain = [(_plain(wrong), text) for wrong, text in self.hints]
+        hints = [[value, text] for (*form, value), text in plain if form == [kind, shape]]
+        said = {name: getattr(self, name) for name in ("rtol", "atol", "hint", "right")}
+        return {"kind": kind, "scalar": shape == (), "expected": expected, "hints": hints, **said}
 
     def verdict(self, answer: Any) -> str:
         """What a call prints: it starts with ``Right``, ``Not yet`` or ``Not answered yet``."""
-        if answer is None or answer is ...:
-            return _OPEN
         try:
             problem = self._compare(answer, self.expected)
         except Exception as error:  # whatever a reader's function raises is theirs to see
@@ -105,19 +89,23 @@ class Check:
         if not problem:
             return f"Right. {self.right}".rstrip()
         for wrong, text in self.hints:
-            try:
+            with suppress(Exception):  # a hint that does not fit this kind of answer
                 if not self._compare(answer, wrong):
                     return f"Not yet: {text}"
-            except Exception:
-                continue  # a hint that does not fit this kind of answer
         return f"Not yet: {problem}. {self.hint}".rstrip()
 
     def _compare(self, answer: Any, expected: Any) -> str:
-        """Empty if the two agree, else in what they differ."""
+        """Empty if the two agree, `_OPEN` without an answer, else in what they differ."""
+        if answer is None or answer is ...:
+            return _OPEN
         if callable(expected):
             if not callable(answer):
                 return "the answer should be a function"
-            return self._compare_functions(answer, expected)
+            for arguments in self.on:
+                if problem := self._compare(answer(*arguments), expected(*arguments)):
+                    told = (f"shape {tuple(a.shape)}" if getattr(a, "ndim", 0) else f"{a}" for a in arguments)
+                    return problem if problem is _OPEN else f"{problem}, called with ({', '.join(told)})"
+            return ""
         if callable(answer):
             return "the answer should be a value; did you forget to call your function?"
         if isinstance(expected, str | bool | np.bool_):
@@ -131,33 +119,23 @@ class Check:
             return ""
         return _difference(a.astype(float), e.astype(float))
 
-    def _compare_functions(self, answer: Callable[..., Any], expected: Callable[..., Any]) -> str:
-        """The first call in ``on`` where the two differ."""
-        for arguments in self.on:
-            value = answer(*arguments)
-            if value is None or value is ...:
-                return _OPEN
-            if problem := self._compare(value, expected(*arguments)):
-                return f"{problem}, called with {_brief(arguments)}"
-        return ""
-
 
 def _array(value: Any) -> np.ndarray:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
-def _plain(value: Any) -> tuple[str, bool, Any]:
-    """The kind of an answer, whether it is a single one, and itself as JSON can hold it."""
+def _plain(value: Any) -> tuple[str, tuple[int, ...], Any]:
+    """The kind of an answer, its shape, and itself as JSON can hold it, numbers as a flat list."""
     if callable(value):
-        return "code", False, None
+        return "code", (), None
     if isinstance(value, str):
-        return "text", True, value
+        return "text", (), value
     if isinstance(value, bool | np.bool_):
-        return "truth", True, bool(value)
+        return "truth", (), bool(value)
     numbers = _array(value).astype(float)
     if numbers.ndim > 1 or not np.isfinite(numbers).all():
-        return "code", False, None
-    return "numbers", numbers.ndim == 0, numbers.reshape(-1).tolist()
+        return "code", (), None
+    return "numbers", numbers.shape, numbers.ravel().tolist()
 
 
 def _difference(a: np.ndarray, e: np.ndarray) -> str:
@@ -169,11 +147,4 @@ def _difference(a: np.ndarray, e: np.ndarray) -> str:
     ratio = a / np.where(e == 0, np.nan, e)
     if np.isfinite(ratio).all() and np.ptp(ratio) < 1e-3 * abs(ratio.mean()):
         return f"right but for a factor: yours is {ratio.mean():.4g} times as large"
-    worst = float(np.abs(a - e).max())
-    return f"it is off by up to {worst:.2g}"
-
-
-def _brief(arguments: tuple[Any, ...]) -> str:
-    """Arguments as one short line."""
-    words = [f"shape {tuple(a.shape)}" if getattr(a, "ndim", 0) else f"{a}" for a in arguments]
-    return f"({', '.join(words)})"
+    return f"it is off by up to {np.abs(a - e).max():.2g}"

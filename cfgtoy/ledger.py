@@ -1,8 +1,8 @@
 """What was measured: one line under a worked cell, and one row of the book's ledger.
 
-``measured(...)`` is the last expression of a cell that checks a statement. It prints the figure with its
-verdict, and carries the same as data, so that the book's appendix is collected from the executed chapters
-and never typed. The module needs the standard library alone.
+``measured(...)`` is the last expression of a cell that checks a statement. It prints the figure with its verdict, and
+carries the same as data: the book's appendix is collected from the executed chapters and never typed. The module needs
+the standard library alone.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ class Measurement:
     """One measured statement; what a notebook shows and the ledger collects.
 
     Attributes:
-        what: The quantity that was measured, in words.
-        figure: The measured value as text, already rounded.
+        what, figure: The quantity that was measured, in words, and its value as text, already rounded.
         verdict: ``"holds"``, ``"holds with a caveat"`` or ``"fails as stated"``.
         caveat: The condition under which it holds, or what happens instead; may be empty.
     """
@@ -51,16 +50,11 @@ def measured(what: str, figure: Any, holds: bool, caveat: str = "", *, digits: i
 
     Args:
         what: The quantity, in words: ``"variance of the ODE's samples at γ = 3"``.
-        figure: A number, a 0-d array or tensor, a sequence of them, a mapping from names to them, or text
-            that is shown as it is (see `below`). Numbers are rounded to ``digits`` significant digits, so
-            that the printed line is the same on another processor.
+        figure: A number, a 0-d array or tensor, a sequence of them, a mapping from names to them, or text that is shown
+            as it is (see `below`).
         holds: Whether the claim holds. Give a comparison with a tolerance, not a constant.
         caveat: When it holds only on a condition, the condition; when it fails, what happens instead.
-        digits: Significant digits, at least 1.
-
-    Returns:
-        The measurement. Its verdict is ``"holds"``, ``"holds with a caveat"`` where ``caveat`` is given, or
-        ``"fails as stated"`` where ``holds`` is false.
+        digits: Significant digits to round numbers to, at least 1: the same line on another processor.
 
     Raises:
         ValueError: if ``what`` is empty, ``digits`` is below 1, or a number is not finite.
@@ -69,53 +63,41 @@ def measured(what: str, figure: Any, holds: bool, caveat: str = "", *, digits: i
         raise ValueError("what: got an empty text; it takes the quantity that was measured, in words")
     if digits < 1:
         raise ValueError(f"digits: got {digits}; it takes an integer of at least 1")
-    verdict: Verdict = "fails as stated"
-    if bool(holds):
-        verdict = "holds with a caveat" if caveat else "holds"
+    survived: Verdict = "holds with a caveat" if caveat else "holds"
+    verdict: Verdict = survived if holds else "fails as stated"
     return Measurement(what.strip(), _text(figure, digits), verdict, caveat.strip())
 
 
 def below(value: Any, bound: float) -> str:
-    """A rounding error as text that does not change with the processor: ``"below 1e-06"``.
+    """A rounding error as text that does not change with the processor: ``"below 1e-06"``, or by how much it misses.
 
-    Args:
-        value: The measured size, a number or a 0-d array or tensor.
-        bound: The bound it is held against.
-
-    Returns:
-        ``"below <bound>"``, or the value and the bound it misses. Test ``value < bound`` for the verdict.
+    ``value`` is a number or a 0-d array or tensor. Test ``value < bound`` for the verdict.
     """
-    number = float(value)
-    return f"below {bound:g}" if number < bound else f"{number:.1e}, not below {bound:g}"
+    return _side("below", value, bound, float(value) < bound)
 
 
 def above(value: Any, bound: float) -> str:
-    """A figure that differs a little between processors, as the floor it keeps: ``"above 0.05"``.
+    """A figure that differs a little between processors, as the floor it keeps: ``"above 0.05"``, else as `below`.
 
     For what a trained network did: its weights, and so the third digit, depend on the machine.
-
-    Args:
-        value: The measured size, a number or a 0-d array or tensor.
-        bound: The floor it is held against.
-
-    Returns:
-        ``"above <bound>"``, or the value and the floor it misses. Test ``value > bound`` for the verdict.
     """
-    number = float(value)
-    return f"above {bound:g}" if number > bound else f"{number:.1e}, not above {bound:g}"
+    return _side("above", value, bound, float(value) > bound)
+
+
+def _side(word: str, value: Any, bound: float, keeps: bool) -> str:
+    return f"{word} {bound:g}" if keeps else f"{float(value):.1e}, not {word} {bound:g}"
 
 
 def _text(figure: Any, digits: int) -> str:
     """The figure as text: numbers rounded, sequences and mappings entry by entry."""
+    if hasattr(figure, "tolist"):  # a tensor or an array
+        figure = figure.tolist()
     if isinstance(figure, str):
         return figure
     if isinstance(figure, bool):
         return "yes" if figure else "no"
     if isinstance(figure, Mapping):
         return ", ".join(f"{key} {_text(value, digits)}" for key, value in figure.items())
-    if hasattr(figure, "tolist"):  # a tensor or an array
-        figure = figure.tolist()
-        return _text(figure, digits)
     if isinstance(figure, Iterable):
         return ", ".join(_text(value, digits) for value in figure)
     number = float(figure)

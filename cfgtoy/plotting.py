@@ -1,8 +1,7 @@
 """The book's one figure style.
 
-Colours are told apart by colour-blind readers, each class also has a marker of its own, the background is
-transparent, and the ink is a grey that reads on white and on black. `show` gives every figure the text that
-a screen reader speaks. Only what draws imports this module, and with it matplotlib.
+Colours are told apart by colour-blind readers, each class also has a marker of its own, the background is transparent,
+and the ink is a grey that reads on white and on black. Only what draws imports this module, and with it matplotlib.
 """
 
 from __future__ import annotations
@@ -65,54 +64,31 @@ _Extent = float | tuple[float, float, float, float]
 
 def use_style() -> None:
     """Set matplotlib's defaults to the book's style. Call once, at the top of a chapter."""
-    mpl.rcParams.update(
-        {
-            "axes.edgecolor": INK,
-            "axes.labelcolor": INK,
-            "axes.labelsize": 11,
-            "axes.prop_cycle": cycler(color=class_colors),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlecolor": INK,
-            "axes.titlesize": 11,
-            "figure.constrained_layout.use": True,
-            "figure.dpi": _PIXELS_PER_INCH,
-            "figure.facecolor": "none",
-            "figure.figsize": (4.8, 3.2),
-            "axes.facecolor": "none",
-            "font.size": 11,
-            "grid.alpha": 0.25,
-            "grid.color": INK,
-            "image.cmap": "viridis",
-            "legend.fontsize": 10,
-            "legend.frameon": False,
-            "legend.labelcolor": INK,
-            "lines.linewidth": 2.0,
-            "savefig.dpi": 2 * _PIXELS_PER_INCH,
-            "savefig.facecolor": "none",
-            "text.color": INK,
-            "xtick.color": INK,
-            "xtick.labelsize": 10,
-            "ytick.color": INK,
-            "ytick.labelsize": 10,
-        }
-    )
+    mpl.rc("axes", edgecolor=INK, facecolor="none", prop_cycle=cycler(color=class_colors))
+    mpl.rc("axes", labelcolor=INK, labelsize=11, titlecolor=INK, titlesize=11)
+    mpl.rc("axes.spines", right=False, top=False)
+    mpl.rc("figure", dpi=_PIXELS_PER_INCH, facecolor="none", figsize=(4.8, 3.2))
+    mpl.rc("figure.constrained_layout", use=True)
+    mpl.rc("font", size=11)
+    mpl.rc("grid", alpha=0.25, color=INK)
+    mpl.rc("image", cmap="viridis")
+    mpl.rc("legend", fontsize=10, frameon=False, labelcolor=INK)
+    mpl.rc("lines", linewidth=2.0)
+    mpl.rc("savefig", dpi=2 * _PIXELS_PER_INCH, facecolor="none")
+    mpl.rc("text", color=INK)
+    mpl.rc("xtick", color=INK, labelsize=10)
+    mpl.rc("ytick", color=INK, labelsize=10)
 
 
 def subplots(
     columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = None, **kwargs: Any
 ) -> Any:
-    """Axes in the book's sizes, which keep their text readable on a phone.
+    """The figure and axes of `matplotlib.pyplot.subplots`, in the book's sizes, whose text a phone shows readably.
 
     Args:
-        columns: Panels side by side, 1 to 3; with more, the text is too small on a phone.
-        rows: Panels above each other.
+        columns, rows: Panels side by side, 1 to 3 (with more, the text is too small on a phone), and above each other.
         size: Width and height of the whole figure in inches, 100 page pixels each. By default 4.8 × 3.2 for
             one panel, and panels of about 2.1 × 2.4 or 2.9 × 2.9 otherwise.
-        **kwargs: Given on to `matplotlib.pyplot.subplots`.
-
-    Returns:
-        The figure, and the axes as `matplotlib.pyplot.subplots` gives them.
 
     Raises:
         ValueError: if ``columns`` is not 1, 2 or 3.
@@ -126,21 +102,16 @@ def subplots(
 
 
 def grid_points(extent: _Extent, n: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """A square grid over ``extent``, as points for a density and as axes for matplotlib.
+    """A grid of ``n`` points a side: points (n², 2), float32, rows of constant y one after the other; its n x; its n y.
 
-    Args:
-        extent: Half the side of a square about the origin, or ``(x0, x1, y0, y1)``.
-        n: Points a side.
-
-    Returns:
-        Points ``(n * n, 2)``, float32, rows of constant y one after the other; the n values of x; of y.
+    ``extent`` is half the side of a square about the origin, or ``(x0, x1, y0, y1)``.
     """
     x0, x1, y0, y1 = (-extent, extent, -extent, extent) if isinstance(extent, int | float) else extent
     xs, ys = torch.linspace(x0, x1, n), torch.linspace(y0, y1, n)
-    yy, xx = torch.meshgrid(ys, xs, indexing="ij")  # (n, n) each
-    return torch.stack([xx.reshape(-1), yy.reshape(-1)], dim=-1), xs.numpy(), ys.numpy()
+    return torch.cartesian_prod(ys, xs).flip(1), xs.numpy(), ys.numpy()
 
 
+@torch.no_grad()
 def density(
     ax: Axes,
     log_density: Callable[[Tensor], Tensor],
@@ -151,15 +122,11 @@ def density(
     mass: Sequence[float] = (0.95, 0.8, 0.6, 0.4, 0.2),
     fill: bool = True,
 ) -> None:
-    """Draw a 2-D density by the regions of highest density that hold given shares of its mass.
-
-    The shares are counted on the grid, so the density need not be normalised.
+    """Draw a 2-D density by the regions of highest density that hold given shares of its mass, counted on a grid.
 
     Args:
-        ax: Where to draw.
         log_density: Points ``(m, 2)`` to log density ``(m,)``, up to a constant.
-        extent: Half the side of a square about the origin, or ``(x0, x1, y0, y1)``.
-        n: Grid points a side.
+        extent, n: The grid, as for `grid_points`.
         color: One hue; denser regions are more opaque.
         mass: Shares of the mass in (0, 1), the largest region first.
         fill: Filled regions, or outlines.
@@ -168,8 +135,7 @@ def density(
         ValueError: if ``log_density`` gives a shape other than ``(m,)``, or NaN.
     """
     points, xs, ys = grid_points(extent, n)
-    with torch.no_grad():
-        values = log_density(points)  # (n*n,)
+    values = log_density(points)  # (n*n,)
     if values.shape != (n * n,):
         raise ValueError(f"log_density: gave shape {tuple(values.shape)}; it should give ({n * n},)")
     if torch.isnan(values).any():
@@ -195,19 +161,14 @@ def field(
     color: str = INK,
     longest: float | None = None,
 ) -> float:
-    """Draw a 2-D vector field as arrows.
+    """Draw a 2-D vector field as arrows; returns the value of ``longest`` that was used.
 
     Args:
-        ax: Where to draw.
         vectors: Points ``(m, 2)`` to vectors ``(m, 2)``.
-        extent: Half the side of a square about the origin, or ``(x0, x1, y0, y1)``.
-        n: Arrows a side.
+        extent, n: The grid of arrows, as for `grid_points`.
         color: Of the arrows.
         longest: The length that fills one grid step; longer arrows are cut to it. By default the 95th
             percentile of the lengths. Give one panel's value to the next for arrows that compare.
-
-    Returns:
-        The value of ``longest`` that was used.
 
     Raises:
         ValueError: if ``vectors`` gives a shape other than ``(m, 2)``.
@@ -222,10 +183,8 @@ def field(
         longest = max(float(np.quantile(length, 0.95)), 1e-12)
     step = 0.95 * float(xs[1] - xs[0])
     u = u * (step / np.maximum(length, longest))[:, None]
-    ax.quiver(
-        points[:, 0].numpy(), points[:, 1].numpy(), u[:, 0], u[:, 1],
-        angles="xy", scale_units="xy", scale=1.0, color=color, width=0.006, pivot="mid",
-    )  # fmt: skip
+    units: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1.0}
+    ax.quiver(*points.T.numpy(), *u.T, color=color, width=0.006, pivot="mid", **units)
     _square(ax, xs, ys)
     return longest
 
@@ -243,11 +202,9 @@ def scatter(
     """Draw points; each class has its colour and its marker.
 
     Args:
-        ax: Where to draw.
         x: Points ``(n, 2)``.
         y: Classes ``(n,)``, int64; without them all points look alike.
-        size: Area of a marker, in square points.
-        alpha: Opacity, 0 to 1.
+        size, alpha: Area of a marker, in square points, and its opacity, 0 to 1.
         color: One colour for all, instead of the classes'.
         names: A legend entry for each class.
 
@@ -274,21 +231,16 @@ def scatter(
 
 def label(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
     """Name the axes, with units, and the panel. What is left empty stays as it is."""
-    if x:
-        ax.set_xlabel(x)
-    if y:
-        ax.set_ylabel(y)
-    if title:
-        ax.set_title(title)
+    texts = {"xlabel": x, "ylabel": y, "title": title}
+    ax.set(**{name: text for name, text in texts.items() if text})
 
 
 def show(fig: Figure, *, alt: str, colors: int = 256) -> None:
     """Show a figure in a notebook, with the text that stands for it where it cannot be seen, and close it.
 
     Args:
-        fig: The figure.
+        fig, colors: As for `to_png`.
         alt: What a reader should take from it, in a sentence or two: the message, not "a plot of".
-        colors: Colours of the palette that the image is reduced to, 2 to 256.
 
     Raises:
         ValueError: if ``alt`` says too little to stand for a figure.
@@ -299,44 +251,29 @@ def show(fig: Figure, *, alt: str, colors: int = 256) -> None:
         raise ValueError(f"alt: got {alt!r}; it takes a sentence that says what the figure shows")
     width = round(fig.get_size_inches()[0] * _PIXELS_PER_INCH)
     png = base64.b64encode(to_png(fig, colors=colors)).decode()
-    display(
-        {"image/png": png, "text/plain": f"Figure: {alt}"},
-        metadata={"image/png": {"alt": alt, "width": width}},
-        raw=True,
-    )
+    about = {"image/png": {"alt": alt, "width": width}}
+    display({"image/png": png, "text/plain": f"Figure: {alt}"}, metadata=about, raw=True)
 
 
 def to_png(fig: Figure, *, colors: int = 256, dpi: float = 2 * _PIXELS_PER_INCH) -> bytes:
-    """Draw a figure as a small PNG with a palette and a transparent background, and close it.
-
-    Args:
-        fig: The figure.
-        colors: Colours of the palette, 2 to 256.
-        dpi: Pixels an inch of the figure.
-
-    Returns:
-        The image file's bytes.
+    """A figure as a small PNG with a transparent background and a palette of so many ``colors``; it is closed.
 
     Raises:
         ValueError: if ``colors`` is outside [2, 256].
     """
     if not 2 <= colors <= 256:
         raise ValueError(f"colors: got {colors}; it takes an integer from 2 to 256")
-    raw = io.BytesIO()
+    raw, small = io.BytesIO(), io.BytesIO()
     fig.savefig(raw, format="png", dpi=dpi, transparent=True)
     plt.close(fig)
     image = Image.open(raw).convert("RGBA")
-    small = io.BytesIO()
-    image.quantize(colors, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-        small, format="png", optimize=True
-    )
+    few = image.quantize(colors, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(small, format="png", optimize=True)
     return small.getvalue()
 
 
 def _square(ax: Axes, xs: np.ndarray, ys: np.ndarray) -> None:
     """Equal units on both axes, cut to the grid."""
-    ax.set_aspect("equal")
-    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10]))
-    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10]))
-    ax.set_xlim(float(xs[0]), float(xs[-1]))
-    ax.set_ylim(float(ys[0]), float(ys[-1]))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10]))
+    ax.set(aspect="equal", xlim=xs[[0, -1]].tolist(), ylim=ys[[0, -1]].tolist())
