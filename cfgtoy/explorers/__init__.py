@@ -3,16 +3,18 @@
 from .._extras import needs
 
 with needs("explorers"):
+    from ._exact import (
+        FieldExplorer,
+        ForwardExplorer,
+        ParticleExplorer,
+        SamplingExplorer,
+        TemperatureExplorer,
+        TradeoffExplorer,
+    )
     from ._frames import Frames, frames
     from ._static import StaticWidget
     from .digits import DigitsExplorer
-    from .field import FieldExplorer
-    from .forward import ForwardExplorer
-    from .particle import ParticleExplorer
     from .photos import PhotosExplorer
-    from .sampling import SamplingExplorer
-    from .temperature import TemperatureExplorer
-    from .tradeoff import TradeoffExplorer
     from .weight import WeightExplorer
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,22 +14,8 @@ from torch import Tensor
 from ..datasets.images import to_uint8
 from ..images.sheets import sheet
 from . import _weights
-from ._exact import integer_class
-from ._traits import Explorer, checked, one_of
-
-__all__ = ["Drawn", "below"]
-
-
-def below(count: int, doc: str, what: str = "an integer") -> checked:
-    """A trait: None, or a number from 0 to ``count`` − 1."""
-
-    def check(name: str, value: Any) -> int | None:
-        found = None if value is None else integer_class(name, value)
-        if found is not None and found >= count:
-            raise ValueError(f"{name}: got {value!r}, takes {what} from 0 to {count - 1}, or None")
-        return found
-
-    return checked(None, check, doc, "int | None")
+from ._exact import JS
+from ._traits import Explorer, one_of
 
 
 class Drawn(Explorer):
@@ -37,13 +24,13 @@ class Drawn(Explorer):
     A subclass says what ``_start`` and ``_numbers`` are, and sets ``about``, whose ``shape`` is that of a picture.
     """
 
+    styles = (JS / "explorers.css",)
     networks: ClassVar[tuple[str, ...]]
     """The weights that the browser may ask for; the first names the explorer."""
     tiles: ClassVar[tuple[int, int, int]]
     """Columns, pixels a pixel, and width on a page of the still picture."""
 
     backend = one_of(
-        "page",
         ["page", "kernel"],
         'In JupyterLab, who draws: ``"page"``, the browser, or ``"kernel"``, PyTorch. A page has no kernel.',
     )
@@ -59,8 +46,8 @@ class Drawn(Explorer):
         super().__init__(**traits)
         self.on_msg(self._answer)
 
-    def _numbers(self, question: dict[str, Any]) -> Tensor:
-        """The numbers that answer a question of the browser, in one row."""
+    def _numbers(self, question: dict[str, Any]) -> Iterable[Sequence[float | Tensor]]:
+        """The numbers that answer a question of the browser, which gets them in one row."""
         raise NotImplementedError
 
     def _prepared(self) -> str:
@@ -83,12 +70,12 @@ class Drawn(Explorer):
                 buffer = _weights.webgpu()[1].encode()
             elif "weights" in question:
                 if question["weights"] not in self.networks:
-                    *others, last = self.networks
-                    takes = f"{', '.join(others)} or {last}" if others else last
+                    takes = ", ".join(self.networks)
                     raise ValueError(f"weights: got {question['weights']!r}, takes {takes}")
                 buffer = _weights.read(question["weights"])
             else:
-                buffer = self._numbers(question).numpy().tobytes()
+                parts = [torch.as_tensor(part).flatten() for row in self._numbers(question) for part in row]
+                buffer = torch.cat(parts).numpy().tobytes()
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             self.send(answer | {"message": str(error)}, [b""])
         else:

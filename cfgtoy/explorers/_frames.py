@@ -10,38 +10,29 @@ from typing import Any
 
 import traitlets
 
+from .. import plotting
 from ._static import StaticWidget
-
-__all__ = ["Frames", "frames"]
 
 
 class Frames(StaticWidget):
-    """The widget that `frames` makes. Its picture follows ``position`` and ``choice``, from either side.
+    """The widget that `frames` makes.
 
-    Attributes:
-        position: Index of the slider's value.
-        choice: Index of the second control's choice; 0 where there is none.
+    Its picture follows ``position``, the index of the slider's value, and ``choice``, that of the second control's,
+    from either side.
     """
 
     module = Path(__file__).with_name("_frames.mjs")
 
-    label = traitlets.Unicode().tag(sync=True)
-    labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    label, choice_label, caption = (traitlets.Unicode().tag(sync=True) for _ in range(3))
+    labels, choices = (traitlets.List(traitlets.Unicode()).tag(sync=True) for _ in range(2))
     alts: Any = traitlets.List().tag(sync=True)
-    choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    choice_label = traitlets.Unicode().tag(sync=True)
-    caption = traitlets.Unicode().tag(sync=True)
-    width = traitlets.Int().tag(sync=True)
+    width, position, choice = (traitlets.Int(0).tag(sync=True) for _ in range(3))
     stride = traitlets.Int(1).tag(sync=True)
-    position = traitlets.Int(0).tag(sync=True)
-    choice = traitlets.Int(0).tag(sync=True)
-    frames = traitlets.Dict().tag(sync=True)
-    received = traitlets.Dict().tag(sync=True)
+    frames, received = (traitlets.Dict().tag(sync=True) for _ in range(2))
 
     def __init__(self, draw: Callable[[int, int], bytes], values: Sequence[Any], **traits: Any) -> None:
         super().__init__(**traits)
-        self._draw = draw
-        self._values = list(values)
+        self._draw, self._values = draw, list(values)
         self.observe(self._answer, ["position", "choice"])
 
     @property
@@ -49,30 +40,29 @@ class Frames(StaticWidget):
         """The slider's value, as it was given."""
         return self._values[self.position]
 
+    @property
+    def _key(self) -> str:
+        return f"{self.choice},{self.position}"
+
     def still(self) -> tuple[bytes, int]:
         """The frame where the slider starts, and its width."""
-        text, width = self._picture()
-        return base64.b64decode(text), width
+        return base64.b64decode(self._frame()), self.width
 
     def _picture(self) -> tuple[str, int]:
-        return self._frame(self.choice, self.position), self.width
+        return self._frame(), self.width
 
     def static_state(self) -> dict[str, Any]:
         """The traits; the frame that the still image shows is not carried twice."""
-        state = super().static_state()
-        state["frames"] = {**self.frames, f"{self.choice},{self.position}": None}
-        return {**state, "received": {}}
+        return super().static_state() | {"frames": self.frames | {self._key: None}, "received": {}}
 
-    def _frame(self, choice: int, position: int) -> str:
-        """A frame as base64, drawn if it is not among those drawn before."""
-        known = self.frames.get(f"{choice},{position}")
-        return known or base64.b64encode(self._draw(choice, position)).decode()
+    def _frame(self) -> str:
+        """The frame on show as base64, drawn if it is not among those drawn before."""
+        return self.frames.get(self._key) or _text(self._draw(self.choice, self.position))
 
     def _answer(self, change: Any) -> None:
         """Draw what the front end has not got."""
-        key = f"{self.choice},{self.position}"
-        if key not in self.frames:
-            self.received = {key: self._frame(self.choice, self.position)}
+        if self._key not in self.frames:
+            self.received = {self._key: self._frame()}
 
 
 def frames(
@@ -101,16 +91,11 @@ def frames(
             ``{choice}`` are replaced by what the controls say, or a function of the arguments of ``fn``.
         fmt: How a value is written beside the slider: a format string or a function.
         start: The value to start at; by default the first.
-        choices: A second control: names, or names with the values to pass to ``fn``.
-        choice_label: Name of the second control.
+        choices, choice_label: A second control, names, or names with the values to pass to ``fn``; and its own name.
         caption: A line below the picture.
         fine: In JupyterLab, the number of steps between two neighbouring ``values``, which must then be
             numbers: those in between are drawn by the kernel when the slider stops there.
-        colors: Colours of a frame's palette, 2 to 256.
-        dpi: Pixels an inch of the figure; a page shows 100 of them an inch.
-
-    Returns:
-        The widget; as the last expression of a cell it is shown.
+        colors, dpi: Colours of a frame's palette, 2 to 256; pixels an inch, of which a page shows 100.
 
     Raises:
         ValueError: if there are fewer than two values, ``start`` is not among them, ``choices`` come without
@@ -125,33 +110,32 @@ def frames(
     if fine < 1:
         raise ValueError(f"fine: got {fine}; it takes an integer of at least 1")
     named = choices if isinstance(choices, Mapping) else {name: name for name in choices or ()}
-    everywhere = _refine(list(values), fine)
-    labels = [fmt(value) if callable(fmt) else fmt.format(value) for value in everywhere]
     options: list[tuple[str, tuple[Any, ...]]] = [(n, (v,)) for n, v in named.items()] or [("", ())]
+    everywhere = list(values)
+    if fine > 1:
+        between = [a + (b - a) * k / fine for a, b in itertools.pairwise(values) for k in range(fine)]
+        everywhere = [*between, values[-1]]
+    labels = [fmt(value) if callable(fmt) else fmt.format(value) for value in everywhere]
     widths: list[int] = []
 
     def draw(choice: int, position: int) -> bytes:
         drawn = fn(everywhere[position], *options[choice][1])
         if isinstance(drawn, bytes):
-            widths.append(_png_width(drawn))
+            if drawn[:8] != b"\x89PNG\r\n\x1a\n":
+                raise ValueError("fn: gave bytes that are not a PNG; it takes a figure or a PNG's bytes")
+            widths.append(int.from_bytes(drawn[16:20], "big"))
             return drawn
-        from ..plotting import to_png
-
         widths.append(round(drawn.get_size_inches()[0] * 100))
-        return to_png(drawn, colors=colors, dpi=dpi)
+        return plotting.to_png(drawn, colors=colors, dpi=dpi)
 
-    def describe(choice: int, position: int) -> str:
-        name, extra = options[choice]
+    def describe(position: int, name: str, extra: tuple[Any, ...]) -> str:
         if callable(alt):
             return alt(everywhere[position], *extra)
         return alt.replace("{value}", labels[position]).replace("{choice}", name)
 
-    ready = {
-        f"{choice},{position}": base64.b64encode(draw(choice, position)).decode()
-        for choice in range(len(options))
-        for position in range(0, len(everywhere), fine)
-    }
-    alts = [[describe(c, p) for p in range(len(everywhere))] for c in range(len(options))]
+    places = itertools.product(range(len(options)), range(0, len(everywhere), fine))
+    ready = {f"{choice},{position}": _text(draw(choice, position)) for choice, position in places}
+    alts = [[describe(position, *option) for position in range(len(everywhere))] for option in options]
     first = 0 if start is None else list(values).index(start) * fine
     return Frames(
         draw,
@@ -170,16 +154,5 @@ def frames(
     )
 
 
-def _refine(values: list[Any], fine: int) -> list[Any]:
-    """``values`` with ``fine`` equal steps between neighbours."""
-    if fine == 1:
-        return values
-    between = [a + (b - a) * k / fine for a, b in itertools.pairwise(values) for k in range(fine)]
-    return [*between, values[-1]]
-
-
-def _png_width(png: bytes) -> int:
-    """The width in pixels, from the header of a PNG."""
-    if png[:8] != b"\x89PNG\r\n\x1a\n":
-        raise ValueError("fn: gave bytes that are not a PNG; it takes a figure or a PNG's bytes")
-    return int.from_bytes(png[16:20], "big")
+def _text(png: bytes) -> str:
+    return base64.b64encode(png).decode()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-
-__all__ = ["normal", "pictures"]
 
 _WORD = 0xFFFFFFFF
 
@@ -16,15 +15,13 @@ _WORD = 0xFFFFFFFF
 def _uniforms(seed: int) -> Iterator[float]:
     """Numbers in (0, 1): sfc32, as ``js/random.mjs`` has it."""
     a, b, c, d = 0x9E3779B9, 0x243F6A88, (seed & _WORD) ^ 0xB7E15162, 1
-    drawn = 0
-    while True:
+    for drawn in itertools.count():
         t = (a + b + d) & _WORD
         d = (d + 1) & _WORD
         a = b ^ (b >> 9)
         b = (c + (c << 3)) & _WORD
         c = (((c << 21) | (c >> 11)) + t) & _WORD
-        drawn += 1
-        if drawn > 16:
+        if drawn >= 16:
             yield (t + 0.5) / 4294967296
 
 

@@ -15,26 +15,20 @@ import traitlets
 
 from ._bundle import Module, as_es_module, modules
 
-__all__ = ["StaticWidget"]
-
 _HERE = Path(__file__).parent
 _COUNT = itertools.count()
-_OF_JUPYTER = {"layout", "tabbable", "tooltip"}
 
 
 class StaticWidget(anywidget.AnyWidget):
     """An `anywidget.AnyWidget` whose output also carries a page fragment that runs the same ES module.
 
-    A subclass names its module and synced traits; the values of the traits, as JSON, are what the module's
-    ``model.get`` finds in either place. The module's default export is anywidget's
-    ``{ initialize?({ model }), render({ model, el }) }``. The fragment needs no kernel, no network and no
-    other file, over http and from disk. A viewer that runs no script shows the still image.
+    A subclass names its ``module``, a ``.mjs`` file that may import its neighbours, ``styles`` beside those that all
+    widgets share, and synced traits, whose values, as JSON, are what the module's ``model.get`` finds in either place.
+    The module's default export is anywidget's ``{ initialize?({ model }), render({ model, el }) }``. The fragment needs
+    no kernel, no network and no other file, over http and from disk. Where no script runs, the still image shows.
 
-    Attributes:
-        module: The entry module, a path to a ``.mjs`` file; it may import its neighbours.
-        styles: Style sheets beside those that all widgets share.
-        live: Whether a kernel answers: true in JupyterLab, false in the page.
-        alt: What the widget shows, for readers who do not see it.
+    ``live`` says whether a kernel answers: true in JupyterLab, false in the page; ``alt`` what the widget shows, for
+    readers who do not see it.
     """
 
     module: ClassVar[Path]
@@ -52,9 +46,9 @@ class StaticWidget(anywidget.AnyWidget):
             cls._css = "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
         super().__init_subclass__(**kwargs)
 
-    def still(self) -> tuple[bytes, int] | None:
-        """A PNG of the widget as it starts and its width in page pixels, or None where there is none."""
-        return None
+    def still(self) -> tuple[bytes, int]:
+        """A PNG of the widget as it starts and its width in page pixels."""
+        raise NotImplementedError
 
     def attributes(self) -> dict[str, str]:
         """Further attributes of the widget's container in a page."""
@@ -62,34 +56,33 @@ class StaticWidget(anywidget.AnyWidget):
 
     def static_state(self) -> dict[str, Any]:
         """The public synced traits, as JSON takes them: what the page's model holds."""
-        names = [name for name in self.keys if not name.startswith("_") and name not in _OF_JUPYTER]
+        of_jupyter = {"layout", "tabbable", "tooltip"}
+        names = [name for name in self.keys if not name.startswith("_") and name not in of_jupyter]
         return {**self.get_state(names), "live": False}
 
-    def _picture(self) -> tuple[str, int] | None:
+    def _picture(self) -> tuple[str, int]:
         """The still image as base64 text, and its width."""
-        still = self.still()
-        return still and (base64.b64encode(still[0]).decode(), still[1])
+        png, width = self.still()
+        return base64.b64encode(png).decode(), width
 
     def static_html(self) -> str:
         """The page fragment: a container with the still image, the modules, the state, and the start."""
-        return self._fragment(self._picture())
+        return self._fragment(*self._picture())
 
-    def _fragment(self, picture: tuple[str, int] | None) -> str:
-        state = json.dumps(self.static_state(), separators=(",", ":"), allow_nan=False)
-        state = state.replace("<", "\\u003c")
+    def _fragment(self, png: str, width: int) -> str:
+        state = json.dumps(self.static_state(), separators=(",", ":"), allow_nan=False).replace(
+            "<", "\\u003c"
+        )
         name = hashlib.sha256(f"{next(_COUNT)}{state}".encode()).hexdigest()[:10]
         style = hashlib.sha256(self._css.encode()).hexdigest()[:10]
         shim = modules(_HERE / "_static.mjs")
         parts = {part.key: part.script for part in (*shim, *self._modules)}
         scripts = "\n".join(f'<script data-cfgtoy="{key}">{text}</script>' for key, text in parts.items())
-        fallback = ""
-        if picture is not None:
-            alt = html.escape(self.alt, quote=True)
-            fallback = f'<img src="data:image/png;base64,{picture[0]}" alt="{alt}" width="{picture[1]}">'
-        more = "".join(f' {key}="{html.escape(text, quote=True)}"' for key, text in self.attributes().items())
+        still = f'<img src="data:image/png;base64,{png}" alt="{html.escape(self.alt)}" width="{width}">'
+        more = "".join(f' {key}="{html.escape(text)}"' for key, text in self.attributes().items())
         return (
             f'<style data-cfgtoy="style-{style}">{self._css}</style>\n'
-            f'<div class="cfgtoy-widget" id="cfgtoy-{name}"{more}>{fallback}</div>\n'
+            f'<div class="cfgtoy-widget" id="cfgtoy-{name}"{more}>{still}</div>\n'
             f"{scripts}\n"
             f'<script type="application/json" id="cfgtoy-{name}-state">{state}</script>\n'
             f'<script>globalThis.__cfgtoy["{shim[-1].key}"]'
@@ -98,10 +91,7 @@ class StaticWidget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        picture = self._picture()
-        page = self._fragment(picture)
-        data = {**data, "text/plain": f"Interactive figure: {self.alt}", "text/html": page}
-        if picture is not None:
-            data["image/png"] = picture[0]
-            metadata = {**metadata, "image/png": {"alt": self.alt, "width": picture[1]}}
-        return data, metadata
+        png, width = self._picture()
+        data |= {"text/plain": f"Interactive figure: {self.alt}", "text/html": self._fragment(png, width)}
+        about = {"image/png": {"alt": self.alt, "width": width}}
+        return data | {"image/png": png}, metadata | about

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import traitlets
@@ -12,39 +14,21 @@ import traitlets
 from .. import _checks
 from ._static import StaticWidget
 
-__all__ = ["Explorer", "checked", "flag", "integer", "number", "one_of", "whole", "words"]
-
 
 class checked(traitlets.TraitType[Any, Any]):
     """A synced trait whose value goes through ``check(name, value)``, which returns it or raises ``ValueError``.
 
-    Args:
-        default: What the constructor takes where nothing is given; it is checked too.
-        check: As above.
-        doc: What the value means, for the docstring.
-        kind: Its type, for the signature.
-        **metadata: ``to_json`` and ``from_json``, where the value is not JSON itself.
+    The default, which is checked too, is what the constructor takes where nothing is given; ``doc`` says what the value
+    means, for the docstring, and ``kind`` its type, for the signature.
     """
 
-    def __init__(
-        self,
-        default: Any,
-        check: Callable[[str, Any], Any],
-        doc: str = "",
-        kind: str = "Any",
-        **metadata: Any,
-    ) -> None:
+    def __init__(self, default: Any, check: Callable[[str, Any], Any], doc: str, kind: str) -> None:
         self.check, self.doc, self.kind = check, doc, kind
         super().__init__(default_value=default)
-        self.tag(sync=True, **metadata)
-
-    def parameter(self, name: str) -> inspect.Parameter:
-        """Of a constructor that takes the trait."""
-        kind = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Parameter(name, kind, default=self.default_value, annotation=self.kind)
+        self.tag(sync=True)
 
     def validate(self, obj: Any, value: Any) -> Any:
-        name = self.name or "value"
+        name = str(self.name)
         return obj._fit(name, self.check(name, value))
 
 
@@ -53,55 +37,54 @@ def number(default: float, lo: float = -1e6, hi: float = 1e6, doc: str = "") -> 
     return checked(default, lambda name, value: _checks.number(name, value, lo=lo, hi=hi), doc, "float")
 
 
-def integer(default: int, lo: int, hi: int, doc: str = "") -> checked:
-    """A whole number in [lo, hi]."""
+def integer(default: int | None, lo: int = 0, hi: float = math.inf, doc: str = "") -> checked:
+    """A whole number in [lo, hi]; None too, where that is the default."""
+    or_none = ", or None" if default is None else ""
 
-    def check(name: str, value: Any) -> int:
-        if _checks.positive_int(name, whole(value), least=lo) > hi:
-            raise ValueError(f"{name}: got {value!r}, takes an integer in [{lo}, {hi}]")
-        return whole(value)
+    def check(name: str, value: Any) -> int | None:
+        if value is None and or_none:
+            return None
+        # JSON from a browser knows no integers
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        if (found := _checks.positive_int(name, whole, least=lo)) > hi:
+            raise ValueError(f"{name}: got {value!r}, takes an integer in [{lo}, {hi}]{or_none}")
+        return found
 
-    return checked(default, check, doc, "int")
+    return checked(default, check, doc, "int | None" if or_none else "int")
 
 
-def whole(value: Any) -> Any:
-    """``value``, as an integer where it is a float without a fraction: JSON from a browser knows no integers."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def that(
+    default: Any, fits: Callable[[Any], bool], takes: str, doc: str, kind: str, make: Any = None
+) -> checked:
+    """What ``fits``, as ``make`` has it; where something does not, the message says what the trait ``takes``."""
+
+    def check(name: str, value: Any) -> Any:
+        if not fits(value):
+            raise ValueError(f"{name}: got {value!r}, takes {takes}")
+        return make(value) if make else value
+
+    return checked(default, check, doc, kind)
 
 
-def one_of(default: str, names: Sequence[str], doc: str = "") -> checked:
-    """One of the strings ``names``."""
+def one_of(names: Sequence[str], doc: str = "", default: str | None = None) -> checked:
+    """One of the strings ``names``, by default the first."""
     takes = f"one of {', '.join(map(repr, names))}"
-    return checked(default, _that(lambda value: value in names, takes), doc, "str")
+    return that(default or names[0], names.__contains__, takes, doc, "str")
+
+
+def each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether a value is a list, or the like, whose every item ``fits``."""
+    return lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(fits, value))
 
 
 def flag(default: bool, doc: str = "") -> checked:
     """True or False."""
-    return checked(default, _that(lambda value: isinstance(value, bool), "True or False"), doc, "bool")
+    return that(default, lambda value: isinstance(value, bool), "True or False", doc, "bool")
 
 
 def words(default: str, doc: str = "What the reader sees, in a sentence.") -> checked:
     """Text."""
-    return checked(default, _that(lambda value: isinstance(value, str), "text"), doc, "str")
-
-
-def _that(fits: Callable[[Any], bool], takes: str) -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> Any:
-        if not fits(value):
-            raise ValueError(f"{name}: got {value!r}, takes {takes}")
-        return value
-
-    return check
-
-
-def _names(name: str, value: Any) -> list[str]:
-    if (
-        isinstance(value, str)
-        or not isinstance(value, Sequence)
-        or not all(isinstance(x, str) for x in value)
-    ):
-        raise ValueError(f"{name}: got {value!r}, takes a list of the controls' names")
-    return list(value)
+    return that(default, lambda value: isinstance(value, str), "text", doc, "str")
 
 
 class Explorer(StaticWidget):
@@ -111,15 +94,16 @@ class Explorer(StaticWidget):
     them, in the order in which they stand; ``backend``, ``controls``, ``question`` and ``alt`` come last.
     """
 
-    controls = checked(
+    controls = that(
         [],
-        _names,
+        each(lambda name: isinstance(name, str)),
+        "a list of the controls' names",
         'The settings whose controls stand beside the picture, by name, with ``"buttons"`` and ``"table"``; the '
         "others wait under “More”. Empty for all.",
         "list[str]",
+        list,
     )
     question = words("", "What the explorer asks, above it; empty for its own question.")
-
     alt = words("")
     __signature__: ClassVar[inspect.Signature]
 
@@ -127,17 +111,17 @@ class Explorer(StaticWidget):
         super().__init_subclass__(**kwargs)
         bases = [vars(base) for base in reversed(cls.__mro__)]
         traits = {name: trait for base in bases for name, trait in base.items() if isinstance(trait, checked)}
-        for last in ("backend", "controls", "question", "alt"):
-            if last in traits:
-                traits[last] = traits.pop(last)
-        cls.__signature__ = inspect.Signature([t.parameter(name) for name, t in traits.items()])
+        last = ("backend", "controls", "question", "alt")
+        traits |= {name: traits.pop(name) for name in last if name in traits}
+        parameter = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
+        parameters = [
+            parameter(name, default=t.default_value, annotation=t.kind) for name, t in traits.items()
+        ]
+        cls.__signature__ = inspect.Signature(parameters)
         if "module" in vars(cls) and cls.__doc__:
-            lines = (
-                textwrap.fill(f"{name}: {t.doc}", 110, subsequent_indent=" " * 4)
-                for name, t in traits.items()
-            )
+            wrap = textwrap.TextWrapper(114, initial_indent=" " * 4, subsequent_indent=" " * 8)
+            arguments = "\n".join(["Args:", *(wrap.fill(f"{name}: {t.doc}") for name, t in traits.items())])
             summary, _, rest = inspect.cleandoc(cls.__doc__).partition("\n\n")
-            arguments = "Args:\n" + textwrap.indent("\n".join(lines), " " * 4)
             raises = "Raises:\n    ValueError: for a value outside of these, also when a trait is set later."
             cls.__doc__ = "\n\n".join([summary, arguments, "All are synced traits.", rest, raises])
 

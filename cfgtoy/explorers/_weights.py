@@ -1,8 +1,7 @@
 """Weight files for the page: the very bytes of ``data/``, as scripts that a page from disk can load too.
 
 Nothing is kept twice: the scripts are made when a page is. A page's loader takes the text that such a script leaves
-behind, decodes it, and compares its SHA-256 with the one that the widget was made with, which is the manifest's. A
-large file comes as several scripts, so that a browser never stops long over one of them.
+behind, decodes it, and compares its SHA-256 with the one that the widget was made with, which is the manifest's.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,18 @@ from .. import artifacts
 from ._bundle import as_worker, modules
 from ._exact import JS
 
-__all__ = ["PART", "entry", "known", "place", "read", "scripts", "webgpu"]
-
 PART = 8_400_000
-"""Bytes of weights in a script, at most; a multiple of three, so that the parts' base64 is the whole's."""
+"""Bytes of weights in a script, at most, so that a browser never stops long over one; a multiple of three, so that the
+parts' base64 is the whole's."""
+
+Levels = Iterator[tuple[float, Tensor, Tensor]]
+"""A network's way to its pictures: at each level λ, and two of what it reads and says there."""
 
 _WANTED = re.compile(r'data-weights="(?P<names>[\w -]+)"')
 
 
 def read(name: str) -> bytes:
-    """The weight file that ships as ``name``, checked.
-
-    Raises:
-        FileNotFoundError, ValueError: as :func:`cfgtoy.artifacts.load`.
-    """
+    """The weight file that ships as ``name``, checked as :func:`cfgtoy.artifacts.load` does."""
     return artifacts.load(name).path.read_bytes()
 
 
@@ -66,30 +64,22 @@ def known(name: str, denoiser: artifacts.ImageDenoiser, grid: Tensor) -> dict[st
 
 
 def scripts(name: str) -> dict[str, str]:
-    """By file name, in order: classic scripts that leave the weights ``name`` in ``__cfgtoyWeights``.
-
-    Each leaves its part, in base64, under its own file name.
-    """
+    """By file name, in order: classic scripts that each leave their part of the weights, in base64."""
     raw, files = read(name), entry(name)["files"]
     texts = (base64.b64encode(raw[at : at + PART]).decode() for at in range(0, len(raw), PART))
     return {file: _left(file, text) for file, text in zip(files, texts, strict=True)}
 
 
 def _left(file: str, text: str) -> str:
-    """A classic script that leaves a text under the script's name."""
+    """A classic script that leaves a text in ``__cfgtoyWeights``, under the script's name."""
     return f"(globalThis.__cfgtoyWeights ??= {{}})[{json.dumps(file)}] = {json.dumps(text)};\n"
 
 
 def place(page: str, folder: Path, address: str) -> str:
-    """Put the weights that a page's widgets name into ``folder``, and tell the widgets where.
-
-    Args:
-        page: HTML with the fragments of widgets.
-        folder: where the scripts and their ``manifest.json`` go; made if there is none.
-        address: the folder's, as the page sees it, with a slash at its end.
+    """Put the weights that a page's widgets name into ``folder``, made if there is none, with their ``manifest.json``.
 
     Returns:
-        The page, whose widgets now know the address.
+        The page, whose widgets now know the folder's ``address``, as the page sees it, with a slash at its end.
     """
     names = sorted({name for match in _WANTED.finditer(page) for name in match["names"].split()})
     if not names:
@@ -97,11 +87,11 @@ def place(page: str, folder: Path, address: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     listed = folder / "manifest.json"
     manifest = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
+    manifest |= {name: entry(name) for name in names}
     for name in names:
-        manifest[name] = entry(name)
         for file, text in scripts(name).items():
             (folder / file).write_text(text, encoding="utf-8")
-    file, script = webgpu()
-    (folder / file).write_text(_left(file, script), encoding="utf-8")
+    card, code = webgpu()
+    (folder / card).write_text(_left(card, code), encoding="utf-8")
     listed.write_text(json.dumps(dict(sorted(manifest.items())), indent=1) + "\n", encoding="utf-8")
     return _WANTED.sub(f'data-weights="{address}"', page)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from . import _students, _teachers
-from ._drawn import Drawn, below
+from ._drawn import Drawn
 from ._exact import JS
 from ._traits import integer, number, one_of, words
-
-__all__ = ["PhotosExplorer"]
 
 STUDENT, TEACHER = "cifar10-student", "cifar10"
 COUNT, ACROSS = 20, 5
@@ -36,28 +34,22 @@ class PhotosExplorer(Drawn):
     networks = (STUDENT, TEACHER)
     tiles = (ACROSS, 2, 560)
     module = JS / "photos.mjs"
-    styles = (JS / "explorers.css",)
 
-    w = number(
-        1.0, 0.0, 1e3, "Guidance weight; beyond what the student has learned, 4, it is asked for that."
-    )
+    w = number(1.0, 0.0, 1e3, "Guidance weight; beyond 4, the most that it has learned, the student takes 4.")
     network = one_of(
-        "student",
         ["student", "teacher", "both"],
         'Who draws: ``"student"``, ``"teacher"`` or ``"both"``; the student until the reader asks for the teacher.',
     )
-    sampler = one_of("dpm++2m", ["dpm++2m", "ddim"], 'The teacher\'s: ``"dpm++2m"`` or ``"ddim"``.')
+    sampler = one_of(["dpm++2m", "ddim"], 'The teacher\'s: ``"dpm++2m"`` or ``"ddim"``.')
     seed = integer(0, 0, 10**8 - 1, "Of the noises.")
-    y = below(10, "The class, 0 … 9, or None for all ten.")
-    pick = below(COUNT, "The picture whose path is shown, 0 … 19, row by row, or None.")
+    y = integer(None, 0, 9, "The class, 0 … 9, or None for all ten.")
+    pick = integer(None, 0, COUNT - 1, "The picture whose path is shown, 0 … 19, row by row, or None.")
     alt = words("Twenty small photographs, ten classes from two noises, with w under a slider.")
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        self.about = _students.about(STUDENT) | {
-            "teacher": _teachers.about(TEACHER),
-            "prepared": self._prepared(),
-        }
+        teacher, prepared = _teachers.about(TEACHER), self._prepared()
+        self.about = _students.about(STUDENT) | {"teacher": teacher, "prepared": prepared}
 
     def wish(self) -> dict[str, Any]:
         """w, and the class and the seed of the noise of each picture, as they are set now."""
@@ -71,11 +63,10 @@ class PhotosExplorer(Drawn):
         *_, (_, _, x) = _students.path(STUDENT, **self.wish())
         return x
 
-    def _numbers(self, question: dict[str, Any]) -> Tensor:
-        if "push" in question:
-            return torch.cat(_students.push(STUDENT, **question["push"]))
-        if "teach" in question:
-            told = _teachers.path(TEACHER, **question["teach"])
-            return torch.cat([torch.cat([torch.tensor([lam]), x.flatten(), push]) for lam, x, push in told])
-        states = _students.path(STUDENT, **question["draw"])
-        return torch.cat([torch.cat([torch.tensor([lam]), x.flatten()]) for lam, _, x in states])
+    def _numbers(self, question: dict[str, Any]) -> Iterable[Sequence[float | Tensor]]:
+        match question:
+            case {"push": how}:
+                return [_students.push(STUDENT, **how)]
+            case {"teach": how}:
+                return _teachers.path(TEACHER, **how)
+        return ((lam, x) for lam, _, x in _students.path(STUDENT, **question["draw"]))

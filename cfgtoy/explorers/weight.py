@@ -7,6 +7,7 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import traitlets
 
 from .. import _files, artifacts
@@ -15,19 +16,11 @@ from . import _students
 from ._exact import JS, Sampled, guided
 from ._traits import integer, number, one_of, words
 
-__all__ = ["WeightExplorer"]
-
 SWEEP, SHEETS, STUDENT = "cifar10-sweep-cfg.json", "cifar10-sheets", "cifar10-student"
 PICK = {"airplane": 2, "automobile": 0, "bird": 1, "cat": 3, "dog": 2, "frog": 2}  # which of a class's noises
-SEEDS = {
-    "airplane": 12,
-    "automobile": 14,
-    "bird": 2,
-    "cat": 11,
-    "dog": 6,
-    "frog": 9,
-}  # of the student's noises
-NAMED = (0.0, 0.4, 2.0, 4.0)  # weights written beside the curve
+# of the student's noises
+SEEDS = {"airplane": 12, "automobile": 14, "bird": 2, "cat": 11, "dog": 6, "frog": 9}
+NAMED = [0.0, 0.4, 2.0, 4.0]  # weights written beside the curve
 TILE = 32
 
 
@@ -46,7 +39,7 @@ class WeightExplorer(Sampled):
     w = number(8.0, doc="Guidance weight, 0 for plain conditional sampling.")
     n = integer(1200, 10, 20000, "Particles, 10 … 20000.")
     steps = integer(40, 2, 512, "T, 2 … 512 noise levels, evenly spaced in λ from −20 to 20.")
-    sampler = one_of("heun", ["ancestral", "ddim", "heun"], '``"ancestral"``, ``"ddim"`` or ``"heun"``.')
+    sampler = one_of(["ancestral", "ddim", "heun"], '``"ancestral"``, ``"ddim"`` or ``"heun"``.', "heun")
     alt = words(
         "Guided samples of three classes over the density they are said to reach, photographs at the same weight, and "
         "the curve of Inception Score against Fréchet distance, with w under one slider."
@@ -55,27 +48,15 @@ class WeightExplorer(Sampled):
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        seeds = [SEEDS[name] for name in PICK]
-        self.about = {
-            **photographs(),
-            "curve": curve(),
-            "named": list(NAMED),
-            "student": _students.about(STUDENT),
-            "seeds": seeds,
-        }
+        student, seeds = _students.about(STUDENT), [SEEDS[name] for name in PICK]
+        self.about = photographs() | {"curve": curve(), "named": NAMED, "student": student, "seeds": seeds}
 
     def attributes(self) -> dict[str, str]:
         return {"data-weights": STUDENT}
 
-    def _draw(self, axes: list[Any]) -> None:
-        x, classes = guided(self.mixture, self.w, steps=self.steps, method=self.sampler, v=self.v)
-        self._show(
-            axes[0],
-            x,
-            classes,
-            lambda z, c: self.mixture.tilted_log_prob(z, 20.0, c, self.w),
-            f"w = {self.w:g}",
-        )
+    def _draw(self, *axes: Any) -> None:
+        how = {"steps": self.steps, "method": self.sampler, "v": self.v}
+        self._show_guided(axes[0], *guided(self.mixture, self.w, **how))
 
 
 def curve() -> list[list[float]]:
@@ -86,29 +67,20 @@ def curve() -> list[list[float]]:
 
 
 def photographs() -> dict[str, Any]:
-    """A sheet of prepared photographs, a row for each weight from 0 on and a column for each of six noises.
-
-    Returns:
-        {"sheet": JPEG as base64, "drawn": the rows' weights, rising, "names": of the columns, "tile": pixels a side}.
-    """
+    """A JPEG of prepared photographs, a row for each weight "drawn", from 0 on, and a column for each of six noises."""
     Image, _, _ = sheets.pillow()
     prepared = artifacts.load(SHEETS)
     classes, each = prepared.meta["classes"], prepared.meta["each"]
-    rows = sorted(
-        (row["w"], row["row"]) for row in prepared.meta["rows"] if row["guidance"] == "cfg" and row["w"] >= 0
-    )
-    whole = Image.open(io.BytesIO(prepared.tensors["jpeg"].numpy().tobytes()))
-    picked = Image.new("RGB", (TILE * len(PICK), TILE * len(rows)))
-    for down, (_, row) in enumerate(rows):
-        for across, (name, noise) in enumerate(PICK.items()):
-            left = TILE * (each * classes.index(name) + noise)
-            tile = whole.crop((left, TILE * row, left + TILE, TILE * (row + 1)))
-            picked.paste(tile, (TILE * across, TILE * down))
-    buffer = io.BytesIO()
-    picked.save(buffer, "JPEG", quality=92, subsampling=0, optimize=True)
-    return {
-        "sheet": base64.b64encode(buffer.getvalue()).decode(),
-        "drawn": [w for w, _ in rows],
-        "names": list(PICK),
-        "tile": TILE,
+    drawn = {
+        row["w"]: row["row"] for row in prepared.meta["rows"] if row["guidance"] == "cfg" and row["w"] >= 0
     }
+    pixels = np.asarray(Image.open(io.BytesIO(prepared.tensors["jpeg"].numpy().tobytes())))
+    tiles = pixels.reshape(-1, TILE, pixels.shape[1] // TILE, TILE, 3)
+    columns = [each * classes.index(name) + noise for name, noise in PICK.items()]
+    picked = tiles[[drawn[w] for w in sorted(drawn)]][:, :, columns]
+    buffer = io.BytesIO()
+    Image.fromarray(picked.reshape(-1, TILE * len(PICK), 3)).save(
+        buffer, "JPEG", quality=92, subsampling=0, optimize=True
+    )
+    sheet = base64.b64encode(buffer.getvalue()).decode()
+    return {"sheet": sheet, "drawn": sorted(drawn), "names": list(PICK), "tile": TILE}
