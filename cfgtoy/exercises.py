@@ -32,8 +32,7 @@ class Check:
         expected: The right answer: a number, an array or tensor, text, a truth value, or a function.
         rtol, atol: Relative and absolute tolerance for numbers.
         on: For a function, the arguments to call it with: a tuple each.
-        hints: Likely wrong answers with what to say to them: pairs of an answer, as for ``expected``, and a
-            text. The first that fits is told.
+        hints: Likely wrong answers, as for ``expected``, paired with what to say to them; the first that fits is told.
         hint: What to say to any other wrong answer.
         right: What to add when the answer is right.
 

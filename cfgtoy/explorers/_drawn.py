@@ -36,8 +36,7 @@ class Drawn(Explorer):
     )
     about = traitlets.Dict().tag(sync=True)
     images = traitlets.Instance(Tensor, allow_none=True)
-    # the same as the browser sends them, float32
-    _images = traitlets.Any(None, allow_none=True).tag(sync=True)
+    _images = traitlets.Any(None, allow_none=True).tag(sync=True)  # as the browser sends them, float32
 
     _start: Any
     """The pictures at the settings that the widget was made with, (n, c, h, w): what a page shows at first."""

@@ -121,6 +121,7 @@ class MixtureExplorer(Explorer):
 class Sampled(MixtureExplorer):
     """An explorer whose ``samples`` (n, 2), float32, and ``classes`` (n,), int64, come back once a browser drew."""
 
+    y: Any = None  # where there is no choice of a class
     samples = traitlets.Instance(Tensor, allow_none=True)
     classes = traitlets.Instance(Tensor, allow_none=True)
     v = number(0.3, 0, 1, "Of the ancestral sampler, in [0, 1]: its lower to its upper log-variance.")
@@ -135,6 +136,10 @@ class Sampled(MixtureExplorer):
             rows = torch.frombuffer(bytearray(change["new"]), dtype=torch.float32).reshape(-1, 3)
             with self.hold_trait_notifications():
                 self.samples, self.classes = rows[:, :2].clone(), rows[:, 2].long()
+
+    def _draw(self, *axes: Any) -> None:
+        how = {"y": self.y, "steps": self.steps, "method": self.sampler, "v": self.v}
+        self._show_guided(axes[0], *guided(self.mixture, self.w, **how))
 
 
 class ForwardExplorer(MixtureExplorer):
@@ -257,10 +262,6 @@ class SamplingExplorer(Sampled):
     alt = words(
         "Guided samples of each class over the tilted density, with play, w, v and the steps under sliders."
     )
-
-    def _draw(self, *axes: Any) -> None:
-        how = {"y": self.y, "steps": self.steps, "method": self.sampler, "v": self.v}
-        self._show_guided(axes[0], *guided(self.mixture, self.w, **how))
 
 
 class TemperatureExplorer(MixtureExplorer):

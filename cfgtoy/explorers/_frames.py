@@ -86,13 +86,12 @@ def frames(
         fn: Draws one figure: ``fn(value)``, or ``fn(value, choice)`` where ``choices`` are given. Returns a
             matplotlib figure, made with `cfgtoy.plotting.subplots`, or the bytes of a PNG.
         values: What the slider runs over, in order; at least two. About a dozen keeps a page light.
-        label: Name of the slider: ``"guidance weight w"``.
+        label, caption: Name of the slider, ``"guidance weight w"``, and a line below the picture.
         alt: What the picture shows, for readers who do not see it: text, in which ``{value}`` and
             ``{choice}`` are replaced by what the controls say, or a function of the arguments of ``fn``.
         fmt: How a value is written beside the slider: a format string or a function.
         start: The value to start at; by default the first.
         choices, choice_label: A second control, names, or names with the values to pass to ``fn``; and its own name.
-        caption: A line below the picture.
         fine: In JupyterLab, the number of steps between two neighbouring ``values``, which must then be
             numbers: those in between are drawn by the kernel when the slider stops there.
         colors, dpi: Colours of a frame's palette, 2 to 256; pixels an inch, of which a page shows 100.

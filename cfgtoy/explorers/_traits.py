@@ -68,8 +68,7 @@ def that(
 
 def one_of(names: Sequence[str], doc: str = "", default: str | None = None) -> checked:
     """One of the strings ``names``, by default the first."""
-    takes = f"one of {', '.join(map(repr, names))}"
-    return that(default or names[0], names.__contains__, takes, doc, "str")
+    return that(default or names[0], names.__contains__, f"one of {', '.join(map(repr, names))}", doc, "str")
 
 
 def each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:

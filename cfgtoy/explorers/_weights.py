@@ -54,13 +54,8 @@ def webgpu() -> tuple[str, str]:
 
 def known(name: str, denoiser: artifacts.ImageDenoiser, grid: Tensor) -> dict[str, Any]:
     """What a page must know of a network before it draws: its weights, the image's shape, the classes, the levels."""
-    return {
-        "network": name,
-        "networks": {name: entry(name)},
-        "shape": list(denoiser.shape),
-        "classes": list(denoiser.classes),
-        "grid": grid.tolist(),
-    }
+    images = {"shape": list(denoiser.shape), "classes": list(denoiser.classes)}
+    return {"network": name, "networks": {name: entry(name)}, **images, "grid": grid.tolist()}
 
 
 def scripts(name: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ import traitlets
 from .. import _files, artifacts
 from ..images import sheets
 from . import _students
-from ._exact import JS, Sampled, guided
+from ._exact import JS, Sampled
 from ._traits import integer, number, one_of, words
 
 SWEEP, SHEETS, STUDENT = "cifar10-sweep-cfg.json", "cifar10-sheets", "cifar10-student"
@@ -54,10 +54,6 @@ class WeightExplorer(Sampled):
     def attributes(self) -> dict[str, str]:
         return {"data-weights": STUDENT}
 
-    def _draw(self, *axes: Any) -> None:
-        how = {"steps": self.steps, "method": self.sampler, "v": self.v}
-        self._show_guided(axes[0], *guided(self.mixture, self.w, **how))
-
 
 def curve() -> list[list[float]]:
     """Rows [w, Inception Score, Fréchet distance] of the sweep on CIFAR-10, w rising."""
@@ -71,16 +67,13 @@ def photographs() -> dict[str, Any]:
     Image, _, _ = sheets.pillow()
     prepared = artifacts.load(SHEETS)
     classes, each = prepared.meta["classes"], prepared.meta["each"]
-    drawn = {
-        row["w"]: row["row"] for row in prepared.meta["rows"] if row["guidance"] == "cfg" and row["w"] >= 0
-    }
+    rows = {row["w"]: row["row"] for row in prepared.meta["rows"] if row["guidance"] == "cfg"}
+    drawn = sorted(w for w in rows if w >= 0)
     pixels = np.asarray(Image.open(io.BytesIO(prepared.tensors["jpeg"].numpy().tobytes())))
     tiles = pixels.reshape(-1, TILE, pixels.shape[1] // TILE, TILE, 3)
     columns = [each * classes.index(name) + noise for name, noise in PICK.items()]
-    picked = tiles[[drawn[w] for w in sorted(drawn)]][:, :, columns]
+    picked = tiles[[rows[w] for w in drawn]][:, :, columns].reshape(-1, TILE * len(PICK), 3)
     buffer = io.BytesIO()
-    Image.fromarray(picked.reshape(-1, TILE * len(PICK), 3)).save(
-        buffer, "JPEG", quality=92, subsampling=0, optimize=True
-    )
+    Image.fromarray(picked).save(buffer, "JPEG", quality=92, subsampling=0, optimize=True)
     sheet = base64.b64encode(buffer.getvalue()).decode()
-    return {"sheet": sheet, "drawn": sorted(drawn), "names": list(PICK), "tile": TILE}
+    return {"sheet": sheet, "drawn": drawn, "names": list(PICK), "tile": TILE}
