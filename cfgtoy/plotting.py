@@ -83,7 +83,7 @@ def use_style() -> None:
 def subplots(
     columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = None, **kwargs: Any
 ) -> Any:
-    """The figure and axes of `matplotlib.pyplot.subplots`, in the book's sizes, whose text a phone shows readably.
+    """Figure and axes by `matplotlib.pyplot.subplots`, which gets ``kwargs``, in sizes whose text reads on a phone.
 
     Args:
         columns, rows: Panels side by side, 1 to 3 (with more, the text is too small on a phone), and above each other.
@@ -239,7 +239,7 @@ def show(fig: Figure, *, alt: str, colors: int = 256) -> None:
     """Show a figure in a notebook, with the text that stands for it where it cannot be seen, and close it.
 
     Args:
-        fig, colors: As for `to_png`.
+        fig, colors: As for `to_png`; 2 to 256 colours.
         alt: What a reader should take from it, in a sentence or two: the message, not "a plot of".
 
     Raises:
@@ -256,7 +256,7 @@ def show(fig: Figure, *, alt: str, colors: int = 256) -> None:
 
 
 def to_png(fig: Figure, *, colors: int = 256, dpi: float = 2 * _PIXELS_PER_INCH) -> bytes:
-    """A figure as a small PNG with a transparent background and a palette of so many ``colors``; it is closed.
+    """A figure as a small PNG, ``dpi`` pixels an inch, transparent, with a palette of ``colors``; the figure is closed.
 
     Raises:
         ValueError: if ``colors`` is outside [2, 256].
