@@ -70,9 +70,8 @@ class StaticWidget(anywidget.AnyWidget):
         return self._fragment(*self._picture())
 
     def _fragment(self, png: str, width: int) -> str:
-        state = json.dumps(self.static_state(), separators=(",", ":"), allow_nan=False).replace(
-            "<", "\\u003c"
-        )
+        state = json.dumps(self.static_state(), separators=(",", ":"), allow_nan=False)
+        state = state.replace("<", "\\u003c")
         name = hashlib.sha256(f"{next(_COUNT)}{state}".encode()).hexdigest()[:10]
         style = hashlib.sha256(self._css.encode()).hexdigest()[:10]
         shim = modules(_HERE / "_static.mjs")
