@@ -185,9 +185,13 @@ class GaussianMixture:
         def velocity(z: Tensor, level: _Level, prior: Tensor) -> Tensor:
             joint, half = self._joint(z, level, prior)
             # v = αε − σx with ε = σC⁻¹δ and x = μ + αΣC⁻¹δ, a component at a time: no small difference of large ones.
-            rest = zip(self._rest_of_pull(half, level), self._means_t, strict=True)  # (I − Σ)C⁻¹δ and μ
+            rest = self._rest_of_pull(half, level)  # (I − Σ)C⁻¹δ
             scale = level.alpha * level.sigma  # (b or 1, 1)
-            return _mean(joint, [scale * r - level.sigma * m for r, m in rest])
+            if isinstance(rest, Tensor):
+                return _mean(joint, scale * rest - level.sigma * self._means_t)
+            return _mean(
+                joint, [scale * r - level.sigma * m for r, m in zip(rest, self._means_t, strict=True)]
+            )
 
         v = self._in_slices(velocity, "logsnr", z, logsnr, y)
         return Prediction(z, as_logsnr("logsnr", logsnr, z, check=False), v, "v")
@@ -249,7 +253,11 @@ class GaussianMixture:
         lam = as_logsnr(name, lam, z, noise=name == "logsnr").reshape(-1, 1)  # (b or 1, 1)
         rows = slice(NULL, None) if y is None else self._class(y, len(z))
         prior = self._log_weights[rows]  # (1 or b, k)
-        size = max(1, _PAIRS // self.num_components) if z.device.type == "cpu" else len(z)
+        size = (
+            max(1, _PAIRS // (self.num_components * max(1, self.dim // _UNROLL)))
+            if z.device.type == "cpu"
+            else len(z)
+        )
         if len(z) <= size:
             return evaluate(z, self._level(lam), prior)
         if len(lam) == 1:
@@ -272,38 +280,40 @@ class GaussianMixture:
 
     def _joint(self, z: Tensor, level: _Level, prior: Tensor) -> tuple[Tensor, Columns]:
         """log p(z, component | y), (b, k), and DMδ for δ = z − αμ, d times (b, k): half of the way to C⁻¹δ."""
+        if self.dim > _UNROLL:
+            turned = z.t()[:, :, None] - level.means
+            if self._basis is not None:
+                turned = torch.einsum("ibk,kij->jbk", turned, self._basis)
+            half = level.precision * turned
+            return prior + level.log_peak - 0.5 * (turned * half).sum(0), half
         delta = [z[:, i : i + 1] - mean for i, mean in enumerate(level.means)]
-        turned: Columns = delta  # Mδ
-        if level.shear is not None:
-            for i, row in enumerate(level.shear):
-                delta[i] = _plus_dot(delta[i], delta[i + 1 :], row)
-        elif self._basis is not None:
-            turned = torch.einsum("ibk,kij->jbk", torch.stack(delta), self._basis)
-        half = [p * column for p, column in zip(level.precision, turned, strict=True)]  # DMδ
-        joint = torch.addcmul(prior + level.log_peak, turned[0], half[0], value=-0.5)  # (b, k)
-        for column, pulled in zip(turned[1:], half[1:], strict=True):
+        for i, row in enumerate(level.shear or ()):
+            delta[i] = _plus_dot(delta[i], delta[i + 1 :], row)  # Mδ
+        columns = [p * column for p, column in zip(level.precision, delta, strict=True)]  # DMδ
+        joint = torch.addcmul(prior + level.log_peak, delta[0], columns[0], value=-0.5)  # (b, k)
+        for column, pulled in zip(delta[1:], columns[1:], strict=True):
             joint.addcmul_(column, pulled, value=-0.5)
-        return joint, half
+        return joint, columns
 
     def _pull(self, half: Columns, level: _Level) -> Columns:
         """C⁻¹δ = MᵀDMδ, d times (b, k)."""
         if level.shear is not None:
             rows = [[level.shear[i][j - i - 1] for i in range(j)] for j in range(self.dim)]
             return [_plus_dot(half[j], half[:j], row) for j, row in enumerate(rows)]
-        if self._basis is not None:
-            return torch.einsum("jbk,kij->ibk", torch.stack(tuple(half)), self._basis)
-        return half
+        return half if self._basis is None else torch.einsum("jbk,kij->ibk", half, self._basis)
 
     def _rest_of_pull(self, half: Columns, level: _Level) -> Columns:
         """(I − Σ)C⁻¹δ, d times (b, k)."""
         if self._basis_t is None:
-            return self._pull([r * column for r, column in zip(self._rest_t, half, strict=True)], level)
+            if isinstance(half, Tensor):
+                return self._pull(self._rest_t * half, level)
+            return [r * column for r, column in zip(self._rest_t, half, strict=True)]
         pull = self._pull(half, level)
         return [_plus_dot(row[0] * pull[0], pull[1:], row[1:]) for row in self._rest_t]
 
 
 Columns = Sequence[Tensor] | Tensor
-"""The d coordinates of one vector for each sample and component, each (b, k)."""
+"""The d coordinates of one vector for each sample and component, each (b, k): written out up to _UNROLL of them."""
 
 
 @dataclass(frozen=True)
@@ -353,11 +363,13 @@ def _mean(joint: Tensor, columns: Columns) -> Tensor:
     """The mean of d coordinates (b, k) over p(component | z, y), (b, d).
 
     No matrix product, and the contiguous factor first so that it sets the layout: each row is summed in one order,
-    whatever batch it stands in. Torch's softmax takes such short rows one by one; written out, it is four times as fast.
+    whatever batch it stands in. Torch's softmax takes short rows one by one: written out, it is four times as fast.
     """
     short = joint.shape[1] < 16
     raised = (joint - joint.amax(1, keepdim=True)).exp_() if short else joint
     share = raised / raised.sum(1, keepdim=True) if short else joint.softmax(1)
+    if isinstance(columns, Tensor):
+        return (share * columns).sum(2).t()
     return torch.stack([(share * column).sum(1) for column in columns], 1)
 
 
