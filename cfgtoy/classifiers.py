@@ -1,7 +1,5 @@
 """Classifiers of noisy samples, log p(c | z_λ): the exact one of a mixture, and trained ones."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from .mixture import GaussianMixture

@@ -1,7 +1,5 @@
 """Check cells: tell a reader's answer right from wrong, with a message that helps."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,8 +7,6 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
-
-__all__ = ["Check"]
 
 MIME = "application/vnd.cfgtoy.exercise+json"
 """The media type of what a page needs to judge an answer by itself."""

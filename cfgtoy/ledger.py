@@ -1,18 +1,13 @@
 """What was measured: one line under a worked cell, and one row of the book's ledger.
 
 ``measured(...)`` is the last expression of a cell that checks a statement. It prints the figure with its verdict, and
-carries the same as data: the book's appendix is collected from the executed chapters and never typed. The module needs
-the standard library alone.
+carries the same as data, from which the book's appendix is collected. The module needs the standard library alone.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
-
-__all__ = ["MIME", "Measurement", "above", "below", "measured"]
 
 MIME = "application/vnd.cfgtoy.measurement+json"
 """The media type under which a cell's output carries its measurement."""

@@ -1,10 +1,8 @@
 """The book's one figure style.
 
 Colours are told apart by colour-blind readers, each class also has a marker of its own, the background is transparent,
-and the ink is a grey that reads on white and on black. Only what draws imports this module, and with it matplotlib.
+and the ink is a grey that reads on white and on black.
 """
-
-from __future__ import annotations
 
 import base64
 import io
@@ -16,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import _checks
 from ._extras import needs
 
 with needs("explorers"):
@@ -27,20 +26,6 @@ with needs("explorers"):
     from matplotlib.rcsetup import cycler
     from matplotlib.ticker import MaxNLocator
     from PIL import Image
-
-__all__ = [
-    "INK",
-    "class_colors",
-    "density",
-    "field",
-    "grid_points",
-    "label",
-    "scatter",
-    "show",
-    "subplots",
-    "to_png",
-    "use_style",
-]
 
 INK = "#707070"
 """Axes, ticks and text: 4.9:1 on white, 3.8:1 on #121212 (the book's pages lighten figures in dark mode)."""
@@ -86,19 +71,13 @@ def subplots(
     """Figure and axes by `matplotlib.pyplot.subplots`, which gets ``kwargs``, in sizes whose text reads on a phone.
 
     Args:
-        columns, rows: Panels side by side, 1 to 3 (with more, the text is too small on a phone), and above each other.
+        columns, rows: Panels side by side, 1 to 3 or a ``ValueError``, and above each other.
         size: Width and height of the whole figure in inches, 100 page pixels each. By default 4.8 × 3.2 for
             one panel, and panels of about 2.1 × 2.4 or 2.9 × 2.9 otherwise.
-
-    Raises:
-        ValueError: if ``columns`` is not 1, 2 or 3.
     """
-    if columns not in (1, 2, 3):
-        raise ValueError(f"columns: got {columns}; it takes 1, 2 or 3")
-    if size is None:
-        width, height = {1: (4.8, 3.2), 2: (5.8, 2.9), 3: (6.4, 2.45)}[columns]
-        size = (width, height * rows)
-    return plt.subplots(rows, columns, figsize=size, layout="constrained", **kwargs)
+    widths = {1: (4.8, 3.2), 2: (5.8, 2.9), 3: (6.4, 2.45)}
+    width, height = widths[_checks.one_of("columns", columns, widths)]
+    return plt.subplots(rows, columns, figsize=size or (width, height * rows), layout="constrained", **kwargs)
 
 
 def grid_points(extent: _Extent, n: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -127,19 +106,16 @@ def density(
     Args:
         log_density: Points ``(m, 2)`` to log density ``(m,)``, up to a constant.
         extent, n: The grid, as for `grid_points`.
-        color: One hue; denser regions are more opaque.
+        color, fill: One hue; regions, the denser the more opaque, or outlines.
         mass: Shares of the mass in (0, 1), the largest region first.
-        fill: Filled regions, or outlines.
 
     Raises:
         ValueError: if ``log_density`` gives a shape other than ``(m,)``, or NaN.
     """
     points, xs, ys = grid_points(extent, n)
     values = log_density(points)  # (n*n,)
-    if values.shape != (n * n,):
-        raise ValueError(f"log_density: gave shape {tuple(values.shape)}; it should give ({n * n},)")
-    if torch.isnan(values).any():
-        raise ValueError("log_density: gave NaN; it should give numbers (−inf for a density of zero)")
+    _checks.require(values.shape == (n * n,), "log_density", values, f"a function that gives ({n * n},)")
+    _checks.require(not values.isnan().any(), "log_density", "NaN", "numbers, −inf for a density of zero")
     p = torch.exp(values.double() - values.double().max()).reshape(n, n).numpy()  # highest is 1
     ranked = np.sort(p, axis=None)[::-1]
     held = np.cumsum(ranked) / ranked.sum()
@@ -164,19 +140,14 @@ def field(
     """Draw a 2-D vector field as arrows; returns the value of ``longest`` that was used.
 
     Args:
-        vectors: Points ``(m, 2)`` to vectors ``(m, 2)``.
+        vectors: Points ``(m, 2)`` to vectors ``(m, 2)``; a ``ValueError`` where it gives another shape.
         extent, n: The grid of arrows, as for `grid_points`.
-        color: Of the arrows.
         longest: The length that fills one grid step; longer arrows are cut to it. By default the 95th
             percentile of the lengths. Give one panel's value to the next for arrows that compare.
-
-    Raises:
-        ValueError: if ``vectors`` gives a shape other than ``(m, 2)``.
     """
     points, xs, ys = grid_points(extent, n)
     arrows = vectors(points).detach()  # (n*n, 2)
-    if arrows.shape != points.shape:
-        raise ValueError(f"vectors: gave shape {tuple(arrows.shape)}; it should give {tuple(points.shape)}")
+    _checks.require(arrows.shape == points.shape, "vectors", arrows, f"a function that gives ({n * n}, 2)")
     u = arrows.double().numpy()
     length = np.linalg.norm(u, axis=1)
     if longest is None:
@@ -205,16 +176,14 @@ def scatter(
         x: Points ``(n, 2)``.
         y: Classes ``(n,)``, int64; without them all points look alike.
         size, alpha: Area of a marker, in square points, and its opacity, 0 to 1.
-        color: One colour for all, instead of the classes'.
-        names: A legend entry for each class.
+        color, names: One colour for all, instead of the classes'; a legend entry for each class.
 
     Raises:
         ValueError: if ``x`` is not ``(n, 2)`` or ``y`` does not have n entries.
     """
-    if x.ndim != 2 or x.shape[1] != 2:
-        raise ValueError(f"x: got shape {tuple(x.shape)}; it takes (n, 2)")
-    if y is not None and y.shape != x.shape[:1]:
-        raise ValueError(f"y: got shape {tuple(y.shape)}; it takes ({x.shape[0]},), one class a point")
+    _checks.require(x.ndim == 2 and x.shape[1] == 2, "x", x, "(n, 2)")
+    if y is not None:
+        _checks.require(y.shape == x.shape[:1], "y", y, f"({len(x)},), one class a point")
     points = x.detach().cpu().numpy()
     classes = np.zeros(len(points), dtype=int) if y is None else y.detach().cpu().numpy()
     for c in np.unique(classes):
@@ -240,15 +209,12 @@ def show(fig: Figure, *, alt: str, colors: int = 256) -> None:
 
     Args:
         fig, colors: As for `to_png`; 2 to 256 colours.
-        alt: What a reader should take from it, in a sentence or two: the message, not "a plot of".
-
-    Raises:
-        ValueError: if ``alt`` says too little to stand for a figure.
+        alt: What a reader should take from it, in a sentence or two: the message, not "a plot of". A
+            ``ValueError`` for fewer than four words.
     """
     with needs("explorers"):
         from IPython.display import display
-    if len(alt.split()) < 4:
-        raise ValueError(f"alt: got {alt!r}; it takes a sentence that says what the figure shows")
+    _checks.require(len(alt.split()) > 3, "alt", repr(alt), "a sentence that says what the figure shows")
     width = round(fig.get_size_inches()[0] * _PIXELS_PER_INCH)
     png = base64.b64encode(to_png(fig, colors=colors)).decode()
     about = {"image/png": {"alt": alt, "width": width}}
@@ -258,11 +224,9 @@ def show(fig: Figure, *, alt: str, colors: int = 256) -> None:
 def to_png(fig: Figure, *, colors: int = 256, dpi: float = 2 * _PIXELS_PER_INCH) -> bytes:
     """A figure as a small PNG, ``dpi`` pixels an inch, transparent, with a palette of ``colors``; the figure is closed.
 
-    Raises:
-        ValueError: if ``colors`` is outside [2, 256].
+    ``colors`` lies in [2, 256]; else a ``ValueError``.
     """
-    if not 2 <= colors <= 256:
-        raise ValueError(f"colors: got {colors}; it takes an integer from 2 to 256")
+    _checks.require(2 <= colors <= 256, "colors", f"{colors}", "an integer from 2 to 256")
     raw, small = io.BytesIO(), io.BytesIO()
     fig.savefig(raw, format="png", dpi=dpi, transparent=True)
     plt.close(fig)

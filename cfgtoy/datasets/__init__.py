@@ -1,8 +1,4 @@
-"""Data with known truth, and data without: ready mixtures, digits, CIFAR-10, image folders.
-
-The mixtures are here at once; the image sets (``cifar10``, ``digits``, ``folder``) and what holds, loads and batches
-them (``images``, ``load``, ``batches``) are modules that are imported when first named.
-"""
+"""Data with known truth, and data without: mixtures at once; what has to do with images when first named."""
 
 from importlib import import_module
 from types import ModuleType

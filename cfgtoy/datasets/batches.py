@@ -1,9 +1,4 @@
-"""Images that stay on the device: one uint8 tensor, gathered a batch at a time.
-
-CIFAR-10 is 150 MB as bytes, which fit beside any network: no worker processes and no Python per image.
-"""
-
-from __future__ import annotations
+"""Images that stay on the device, as bytes: no worker processes and no Python per image."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -14,8 +9,6 @@ from torch import Tensor
 
 from .. import _checks
 from .images import ImageData, to_float
-
-__all__ = ["ResidentBatches"]
 
 
 class ResidentBatches:
@@ -28,8 +21,7 @@ class ResidentBatches:
         data, device: the images, and where their bytes stay and the batches appear.
         batch: images a batch on this rank (may exceed ``len(data)``).
         flip: mirror each image left-right with probability 1/2.
-        seed: of the permutations and flips.
-        rank, world: this process and their number, ``0 <= rank < world``.
+        seed, rank, world: of the permutations and flips; this process and their number, ``0 <= rank < world``.
         dtype, channels_last: floating type of x, and whether it is NHWC in memory.
 
     Yields:
@@ -52,11 +44,9 @@ class ResidentBatches:
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
     ) -> None:
-        if len(data) == 0:
-            raise ValueError("data: got no images, takes at least one")
+        _checks.require(len(data), "data", "no images", "at least one")
         _checks.positive_int("batch", batch)
-        if not 0 <= rank < world:
-            raise ValueError(f"rank: got {rank}, takes 0..{world - 1}")
+        _checks.require(0 <= rank < world, "rank", f"{rank}", f"0..{world - 1}")
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.images = data.images.to(device).contiguous(memory_format=layout)
         self.labels = data.labels.to(device)

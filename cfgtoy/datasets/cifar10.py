@@ -4,8 +4,6 @@ Three layouts give the same arrays: the official archive, its unpacked folder, a
 strips in ``.npz`` files. Nothing is extracted to disk, and the pickles pass through an unpickler that makes only data.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io
@@ -22,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from .. import _checks
 from .._extras import needs
 from .images import ImageData
 
@@ -49,9 +48,8 @@ def load(
 
     Args:
         split: ``"train"`` (50,000 images) or ``"test"`` (10,000).
-        root: the archive ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, a folder that holds one of
-            them, or one in the packed layout (``data_batch_1.npz`` …); else what CFGTOY_CIFAR10 says, or the user's
-            cache.
+        root: the archive, the folder ``cifar-10-batches-py``, a folder that holds one of them, or one in the packed
+            layout (``data_batch_1.npz`` …); else what CFGTOY_CIFAR10 says, or the user's cache.
         download, progress: fetch the archive (170 MB) into the cache when it is missing there, under a bar.
         verify: check an archive's MD5, and the packed files' SHA-256, before reading.
 
@@ -59,8 +57,7 @@ def load(
         ValueError: for another split, or data that is truncated, altered or not CIFAR-10; the file is named.
         FileNotFoundError: when there is nothing to read at ``root``.
     """
-    if split not in BATCHES:
-        raise ValueError(f"split: got {split!r}, takes 'train' or 'test'")
+    _checks.one_of("split", split, BATCHES)
     root = root or os.environ.get(ENVIRONMENT) or None
     path = locate(root) if root else _cached(download, progress)
     if path.is_file():
@@ -76,13 +73,12 @@ def load(
 def locate(root: str | Path) -> Path:
     """The archive, batch folder or packed folder that ``root`` is or holds; raises ``FileNotFoundError`` for none."""
     root = Path(root).expanduser()
-    if root.is_file():
-        return root
+    for file in (root, root / ARCHIVE):
+        if file.is_file():
+            return file
     for folder in (root, root / FOLDER):
         if any((folder / name).is_file() for name in _SIGNS):
             return folder
-    if (root / ARCHIVE).is_file():
-        return root / ARCHIVE
     raise FileNotFoundError(
         f"{root}: no CIFAR-10 here, takes {ARCHIVE}, a {FOLDER} folder, or a packed folder "
         f"(data_batch_1.npz …); set by root= or by the environment variable {ENVIRONMENT}"
@@ -203,9 +199,8 @@ def _read_batch(raw: bytes, where: str | Path) -> _Batch:
         if not isinstance(batch, dict):
             raise _Refused(f"holds a {type(batch).__name__}, not a dictionary")
         batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
-        for key in ("data", "labels"):
-            if key not in batch:
-                raise _Refused(f"has no {key!r}")
+        if absent := [key for key in ("data", "labels") if key not in batch]:
+            raise _Refused(f"has no {absent[0]!r}")
         pixels, labels = _pixels(batch["data"]), np.asarray(batch["labels"])
     except _Refused as error:
         raise ValueError(f"{where}: {error}") from error

@@ -1,14 +1,12 @@
-"""The 8x8 handwritten digits that come with scikit-learn: nothing to download.
+"""The 1,797 grey 8x8 handwritten digits that come with scikit-learn: nothing to download.
 
-1,797 grey images of the digits 0-9, a test set of the UCI "Optical Recognition of Handwritten Digits" data
-(Alpaydin & Kaynak 1998, https://doi.org/10.24432/C50P49).
+Source: Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", https://doi.org/10.24432/C50P49.
 """
-
-from __future__ import annotations
 
 import numpy as np
 import torch
 
+from .. import _checks
 from .._extras import needs
 from .images import ImageData
 
@@ -20,12 +18,9 @@ def load(split: str = "train") -> ImageData:
 
     The original grey levels 0..16 become 0..255.
 
-    Raises:
-        ValueError: for another split.
-        ImportError: when scikit-learn is missing.
+    A ``ValueError`` for another split, an ``ImportError`` where scikit-learn is missing.
     """
-    if split not in ("train", "test", "all"):
-        raise ValueError(f"split: got {split!r}, takes 'train', 'test' or 'all'")
+    _checks.one_of("split", split, ("train", "test", "all"))
     with needs("images"):
         from sklearn.datasets import load_digits
     bunch = load_digits()

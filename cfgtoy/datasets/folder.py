@@ -1,7 +1,5 @@
 """Your own images: a folder with one subfolder for each class."""
 
-from __future__ import annotations
-
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +22,7 @@ def load(path: str | Path, split: str = "train", *, size: int = 32, channels: in
 
     Args:
         path, split: the folder, and ``"train"`` or ``"test"``.
-        size: side of the square images, in pixels.
-        channels: 3 for colour, 1 for grey.
+        size, channels: side of the square images in pixels; 3 for colour, 1 for grey.
 
     Returns:
         Images (n, channels, size, size).
@@ -34,10 +31,8 @@ def load(path: str | Path, split: str = "train", *, size: int = 32, channels: in
         FileNotFoundError: when the folder, a class folder or any image is missing.
         ValueError: for a file that is no readable image (it is named), or a bad argument.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"split: got {split!r}, takes 'train' or 'test'")
-    if channels not in (1, 3):
-        raise ValueError(f"channels: got {channels}, takes 1 or 3")
+    _checks.one_of("split", split, ("train", "test"))
+    _checks.one_of("channels", channels, (1, 3))
     _checks.positive_int("size", size)
     root = named = Path(path).expanduser()
     if not root.is_dir():
@@ -49,12 +44,8 @@ def load(path: str | Path, split: str = "train", *, size: int = 32, channels: in
     elif split == "test":
         raise ValueError(f"split: got 'test', but {root} has no train/ and test/ subfolders")
     classes = tuple(sorted(p.name for p in named.iterdir() if p.is_dir() and not p.name.startswith(".")))
-    files = [
-        (file, label)
-        for label, name in enumerate(classes)
-        for file in sorted((root / name).glob("*"))
-        if file.suffix.lower() in SUFFIXES
-    ]
+    found = [(file, label) for label, name in enumerate(classes) for file in sorted((root / name).glob("*"))]
+    files = [(file, label) for file, label in found if file.suffix.lower() in SUFFIXES]
     if not files:
         raise FileNotFoundError(f"{root}: no images in subfolders, takes <class>/<image>{'|'.join(SUFFIXES)}")
     with ThreadPoolExecutor(8) as pool:

@@ -1,15 +1,12 @@
 """Labelled images as bytes, and the way between bytes and the floats that networks see."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from .. import _checks
-
-__all__ = ["ImageData", "to_float", "to_uint8"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class ImageData:
     def num_classes(self) -> int:
         return len(self.classes)
 
-    def take(self, index: slice | Tensor) -> ImageData:
+    def take(self, index: slice | Tensor) -> Self:
         """The images at ``index`` (a slice, or an int64 or bool tensor), with their labels."""
         return replace(self, images=self.images[index], labels=self.labels[index])
 

@@ -1,13 +1,9 @@
 """Image sets by name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from . import cifar10, digits, folder
 from .images import ImageData
-
-__all__ = ["load_images"]
 
 
 def load_images(
@@ -22,16 +18,12 @@ def load_images(
 
     ``root`` is where CIFAR-10 lies; ``size`` and ``channels`` are what a folder's images are brought to.
 
-    Raises:
-        ValueError: for an unknown name or split.
-        FileNotFoundError: for a folder that is not there.
+    A ``ValueError`` for an unknown split, a ``FileNotFoundError`` for an unknown name.
     """
     if dataset == "digits":
         return digits.load(split)
     if dataset == "cifar10":
         return cifar10.load(split, root=root)
-    if not str(dataset) or not Path(dataset).is_dir():
-        raise FileNotFoundError(
-            f"dataset: got {str(dataset)!r}, takes 'digits', 'cifar10' or an image folder"
-        )
+    if not (name := str(dataset)) or not Path(name).is_dir():
+        raise FileNotFoundError(f"dataset: got {name!r}, takes 'digits', 'cifar10' or an image folder")
     return folder.load(dataset, split, size=size, channels=channels)

@@ -1,10 +1,4 @@
-"""A gallery of Gaussian mixtures whose every score is exact.
-
-:data:`GALLERY` names the ones that explorers and tests run through. A sample of p(x) has about unit scale, as diffusion
-models like it.
-"""
-
-from __future__ import annotations
+"""A gallery of Gaussian mixtures, of about unit scale as diffusion models like it, whose every score is exact."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,8 +10,6 @@ from .. import _checks
 from ..guidance import pair
 from ..mixture import GaussianMixture
 from ..prediction import Denoiser
-
-__all__ = ["GALLERY", "gaussian_pair", "overlapping", "ring", "three_gaussians", "tree"]
 
 
 def _on_circle(k: int, radius: float, std: float, start: float, dtype: torch.dtype) -> GaussianMixture:
@@ -37,12 +29,8 @@ def three_gaussians(
 ) -> GaussianMixture:
     """Three classes, one isotropic Gaussian each, on a triangle: the picture in which guidance was introduced.
 
-    Args:
-        radius, std: distance of each mean from the origin, and standard deviation of each Gaussian.
-        dtype: of the mixture.
-
-    Raises:
-        ValueError: ``radius`` is not finite or ``std`` not positive.
+    ``radius`` is the distance of each mean from the origin, finite, and ``std`` the standard deviation, positive; else
+    a ``ValueError``.
 
     Source: Ho & Salimans 2022, fig. 2 (which gives no numbers; these are ours).
     """
@@ -52,11 +40,7 @@ def three_gaussians(
 def ring(
     k: int = 8, radius: float = 1.4, std: float = 0.15, dtype: torch.dtype = torch.float32
 ) -> GaussianMixture:
-    """``k`` classes, one small Gaussian each, evenly on a circle.
-
-    Raises:
-        ValueError: ``k`` is not a positive integer, or as in :func:`three_gaussians`.
-    """
+    """``k`` classes, at least one, each a small Gaussian, evenly on a circle; errors as :func:`three_gaussians`."""
     return _on_circle(_checks.positive_int("k", k), radius, std, 0.0, dtype)
 
 
@@ -69,8 +53,8 @@ def overlapping(dtype: torch.dtype = torch.float32) -> GaussianMixture:
     spreads = [(0.35, 0.18, 0.5), (0.25, 0.25, 0.0), (0.40, 0.15, -0.7), (0.20, 0.30, 0.3)] * 2
     weights = [0.3, 0.3, 0.25, 0.15, 0.35, 0.3, 0.2, 0.15]
     covs = torch.stack([_ellipse((math.cos(a), math.sin(a)), axes) for *axes, a in spreads])
-    means, labels = torch.tensor(centres, dtype=dtype), torch.arange(8) // 4
-    return GaussianMixture(means, covs.to(dtype), torch.tensor(weights, dtype=dtype), labels)
+    means, shares = torch.tensor(centres, dtype=dtype), torch.tensor(weights, dtype=dtype)
+    return GaussianMixture(means, covs.to(dtype), shares, torch.arange(8) // 4)
 
 
 def tree(depth: int = 5, dtype: torch.dtype = torch.float32) -> GaussianMixture:
@@ -79,12 +63,7 @@ def tree(depth: int = 5, dtype: torch.dtype = torch.float32) -> GaussianMixture:
     Every branch splits into two shorter, thinner ones. The trees start back to back and their outer twigs reach past
     each other, so mass that matters lies in thin places.
 
-    Args:
-        depth: how often a branch splits, at least 1.
-        dtype: of the mixture.
-
-    Raises:
-        ValueError: ``depth`` is not a positive integer.
+    ``depth`` is how often a branch splits, at least 1; else a ``ValueError``.
 
     Source: the idea of a fractal toy is Karras et al. 2024, fig. 1; the shape is ours.
     """
@@ -116,20 +95,13 @@ def gaussian_pair(
     its samples have, for variances 1 and 2, variance 2^{1−γ} under the probability-flow ODE and (2 − 2^{2−2γ})/(2γ − 1)
     under the SDE, while the tilted density has 2/(γ + 1).
 
-    Args:
-        var_cond, var_uncond: the two variances, positive.
-        dim, dtype: dimension of a sample, and type of the computation.
-
-    Raises:
-        ValueError: a variance that is not positive, or a dimension below 1.
+    A ``ValueError`` for a variance that is not positive, or a dimension ``dim`` below 1.
 
     Source: Bradley & Nakkiran 2024, §3.
     """
     zero = torch.zeros(1, _checks.positive_int("dim", dim), dtype=dtype)
-    for name, var in (("var_cond", var_cond), ("var_uncond", var_uncond)):
-        if not _checks.number(name, var) > 0:
-            raise ValueError(f"{name}: got {var!r}, takes a positive variance")
-    cond, uncond = GaussianMixture(zero, var_cond), GaussianMixture(zero, var_uncond)
+    cond = GaussianMixture(zero, _checks.number("var_cond", var_cond, lo=0.0, open=True))
+    uncond = GaussianMixture(zero, _checks.number("var_uncond", var_uncond, lo=0.0, open=True))
     return pair(lambda z, logsnr, y=None: cond(z, logsnr), uncond)
 
 

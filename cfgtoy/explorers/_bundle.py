@@ -4,8 +4,6 @@ The modules stay plain ``.mjs`` files with relative imports, so that Node can te
 and ``export`` other than those listed at `Module` are an error here, not a surprise in a browser.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """What the explorers share whose pictures a network draws, in the page or in the kernel."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterable, Sequence
@@ -30,10 +28,7 @@ class Drawn(Explorer):
     tiles: ClassVar[tuple[int, int, int]]
     """Columns, pixels a pixel, and width on a page of the still picture."""
 
-    backend = one_of(
-        ["page", "kernel"],
-        'In JupyterLab, who draws: ``"page"``, the browser, or ``"kernel"``, PyTorch. A page has no kernel.',
-    )
+    backend = one_of(["page", "kernel"], "who draws in JupyterLab, the browser or PyTorch.")
     about = traitlets.Dict().tag(sync=True)
     images = traitlets.Instance(Tensor, allow_none=True)
     _images = traitlets.Any(None, allow_none=True).tag(sync=True)  # as the browser sends them, float32

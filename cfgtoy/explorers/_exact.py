@@ -1,7 +1,5 @@
 """The explorers of exact mixtures: what they share, and each of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,14 +12,15 @@ from torch import Tensor
 
 from .. import _checks, datasets, guidance, metrics, plotting, process, samplers, schedules
 from ..mixture import GaussianMixture
-from ._traits import Explorer, checked, each, flag, integer, number, one_of, that, words
+from ._traits import Explorer, checked, each, integer, number, one_of, that, words
 
 JS = Path(__file__).with_name("js")
 _MOST = 64  # components that the browser draws
 _NUMBERS = ("means", "covs", "weights")
 _LAYERS = ("conditional", "unconditional", "difference", "guided")
+SAMPLERS = ("ancestral", "ddim", "heun")
 
-# What float32 holds, without the tail that a change to float64 makes visible.
+# what float32 holds
 _seven_digits = np.vectorize(lambda x: float(f"{x:.7g}"), otypes=[float])
 
 
@@ -92,9 +91,8 @@ class MixtureExplorer(Explorer):
             self._draw(*axes[0])
             return plotting.to_png(fig, colors=64), round(100 * width)
 
-    def _draw(self, *axes: Any) -> None:
-        """Draw the still image on ``_panels`` axes."""
-        raise NotImplementedError
+    _draw: Callable[..., None]
+    """Draws the still image on ``_panels`` axes."""
 
     def _extent(self) -> float:
         """Half the side of a square that holds data and noise: the view of the browser."""
@@ -126,7 +124,7 @@ class Sampled(MixtureExplorer):
     classes = traitlets.Instance(Tensor, allow_none=True)
     v = number(0.3, 0, 1, "Of the ancestral sampler, in [0, 1]: its lower to its upper log-variance.")
     steps = integer(64, 2, 512, "T, 2 … 512 noise levels, evenly spaced in λ from −20 to 20.")
-    sampler = one_of(["ancestral", "ddim", "heun"], '``"ancestral"``, ``"ddim"`` or ``"heun"``.')
+    sampler = one_of(SAMPLERS, "the way from noise to data.")
     seed = integer(0, 0, 2**31 - 1, "Of all random numbers; the same seed meets every other setting.")
     _particles = traitlets.Any(None, allow_none=True).tag(sync=True)  # float32 rows (x, y, class), as bytes
 
@@ -150,7 +148,7 @@ class ForwardExplorer(MixtureExplorer):
     lam = number(1.0, -20, 20, "log-SNR λ in [−20, 20].")
     schedule = one_of(
         ["cosine", "uniform", "linear", "lognormal"],
-        '``"cosine"``, ``"uniform"``, ``"linear"`` (DDPM\'s linear β) or ``"lognormal"`` (EDM\'s training law).',
+        "the last two are DDPM's linear β and EDM's training law.",
     )
     shift = number(0.0, -10, 10, "Added to every λ of the schedule, in [−10, 10].")
     alt = words(
@@ -177,15 +175,12 @@ class FieldExplorer(MixtureExplorer):
         ("guided",),
         each(_LAYERS.__contains__),
         f"any of {', '.join(map(repr, _LAYERS))}",
-        'Arrows to draw: any of ``"conditional"`` ∇log p(z|c), ``"unconditional"`` ∇log p(z), ``"difference"`` '
-        '(of the two: the implicit classifier\'s gradient) and ``"guided"``.',
+        f"Arrows to draw: any of {', '.join(_LAYERS)}. Those of ∇log p(z|c), of ∇log p(z), of their difference, "
+        "which is the implicit classifier's gradient, and of their guided sum.",
         "Sequence[str]",
         list,
     )
-    density = one_of(
-        ["conditional", "marginal", "tilted"],
-        'What the bands show: ``"conditional"`` p(z|c), ``"marginal"`` p(z) or ``"tilted"`` p(z|c) p(c|z)^w.',
-    )
+    density = one_of(["conditional", "marginal", "tilted"], "the bands; p(z|c), p(z), or p(z|c) p(c|z)^w.")
     alt = words(
         "Arrows of the guided score over the class densities; sliders set the weight w and the log-SNR."
     )
@@ -212,7 +207,13 @@ class ParticleExplorer(MixtureExplorer):
     z2 = number(-0.5, -20, 20, "Where the particle was put, second coordinate.")
     at = number(0.0, -6, 8, "The log-SNR at which it was put there; with twins always −6.")
     seed = integer(0, 0, 2**31 - 1, "Of the noise of the SDE.")
-    twins = flag(False, "Whether a twin follows the SDE from the same start.")
+    twins = that(
+        False,
+        lambda value: isinstance(value, bool),
+        "True or False",
+        "Whether a twin follows the SDE.",
+        "bool",
+    )
     alt = words("One particle with its class, unconditional and guided arrows, its estimate, and its way.")
 
     def _draw(self, *axes: Any) -> None:
@@ -227,14 +228,13 @@ class ParticleExplorer(MixtureExplorer):
         axes[0].set_title(f"w = {self.w:g}, λ = {level:g}")
 
 
-def _check_interval(name: str, value: Any) -> list[float] | None:
+def _interval(name: str, value: Any) -> list[float] | None:
     if value is None:
         return None
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise ValueError(f"{name}: got {value!r}, takes None or two log-SNRs (lo, hi)")
+    pair = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
+    _checks.require(pair, name, repr(value), "None or two log-SNRs (lo, hi)")
     lo, hi = (_checks.number(name, end) for end in value)
-    if lo > hi:
-        raise ValueError(f"{name}: got {value!r}, takes lo ≤ hi")
+    _checks.require(lo <= hi, name, repr(value), "lo ≤ hi")
     return [lo, hi]
 
 
@@ -250,15 +250,9 @@ class SamplingExplorer(Sampled):
     n = integer(4000, 10, 20000, "Particles, 10 … 20000.")
     y = integer(None, doc="One class, or None for all.")
     interval = checked(
-        None,
-        _check_interval,
-        "Guide only where lo ≤ λ ≤ hi; None guides everywhere.",
-        "tuple[float, float] | None",
+        None, _interval, "Guide only where lo ≤ λ ≤ hi; None is everywhere.", "tuple[float, float] | None"
     )
-    density = one_of(
-        ["tilted", "true"],
-        'What the bands show: ``"tilted"`` p(z|c) p(c|z)^w or ``"true"`` p(z|c). The other is dashed.',
-    )
+    density = one_of(["tilted", "true"], "the bands; p(z|c) p(c|z)^w or p(z|c). The other is dashed.")
     alt = words(
         "Guided samples of each class over the tilted density, with play, w, v and the steps under sliders."
     )
@@ -277,8 +271,8 @@ class TemperatureExplorer(MixtureExplorer):
     w = number(2.0, doc="Guidance weight of the guided panel.")
     route = one_of(
         ["exact", "score", "noise"],
-        'How the samples at a temperature are made: ``"exact"`` draws from p(x|c)^(1/T); ``"score"`` samples with the '
-        'score divided by T; ``"noise"`` with the sampling noise times √T. The last two do not lead there.',
+        "draws from p(x|c)^(1/T), or samples with the score divided by T, or with the noise times √T. "
+        "The last two do not lead there.",
     )
     seed = integer(0, 0, 2**31 - 1, "Of all random numbers.")
     alt = words("Two panels of samples: a temperature T set by one slider, a guidance weight w by the other.")
@@ -322,8 +316,7 @@ class TradeoffExplorer(Sampled):
     blur = number(0.0, 0, 10, "Standard deviation, 0 … 10, by which the model believes the data wider.")
     distance = one_of(
         ["class", "pooled"],
-        'Fréchet distance of each class to its own truth, averaged (``"class"``), or of all samples to all data '
-        '(``"pooled"``, as FID does).',
+        "Fréchet distance of each class to its truth, averaged, or of all samples to all data, as FID.",
     )
     alt = words(
         "The curve of Inception Score against Fréchet distance as w grows, beside the samples at one w."

@@ -1,7 +1,5 @@
 """A slider over figures that Python draws: a trained net's samples, a table's curve, anything."""
 
-from __future__ import annotations
-
 import base64
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +8,14 @@ from typing import Any
 
 import traitlets
 
-from .. import plotting
+from .. import _checks, plotting
 from ._static import StaticWidget
 
 
 class Frames(StaticWidget):
     """The widget that `frames` makes.
 
-    Its picture follows ``position``, the index of the slider's value, and ``choice``, that of the second control's,
-    from either side.
+    Its picture follows ``position`` and ``choice``, the indices of the slider's value and of the second control's.
     """
 
     module = Path(__file__).with_name("_frames.mjs")
@@ -45,7 +42,7 @@ class Frames(StaticWidget):
         return f"{self.choice},{self.position}"
 
     def still(self) -> tuple[bytes, int]:
-        """The frame where the slider starts, and its width."""
+        """The frame on show, and its width."""
         return base64.b64decode(self._frame()), self.width
 
     def _picture(self) -> tuple[str, int]:
@@ -100,32 +97,28 @@ def frames(
         ValueError: if there are fewer than two values, ``start`` is not among them, ``choices`` come without
             ``choice_label``, or ``fine`` is below 1.
     """
-    if len(values) < 2:
-        raise ValueError(f"values: got {len(values)}; a slider takes at least two")
-    if start is not None and start not in values:
-        raise ValueError(f"start: got {start!r}; it takes one of values")
-    if choices is not None and not choice_label:
-        raise ValueError("choice_label: got nothing; choices need a name for the control")
-    if fine < 1:
-        raise ValueError(f"fine: got {fine}; it takes an integer of at least 1")
+    _checks.require(len(values) > 1, "values", f"{len(values)}", "at least two for a slider")
+    _checks.require(start is None or start in values, "start", repr(start), "one of values")
+    _checks.require(choices is None or choice_label, "choice_label", "nothing", "a name for the control")
+    _checks.positive_int("fine", fine)
     named = choices if isinstance(choices, Mapping) else {name: name for name in choices or ()}
     options: list[tuple[str, tuple[Any, ...]]] = [(n, (v,)) for n, v in named.items()] or [("", ())]
     everywhere = list(values)
     if fine > 1:
-        between = [a + (b - a) * k / fine for a, b in itertools.pairwise(values) for k in range(fine)]
-        everywhere = [*between, values[-1]]
+        steps = itertools.product(itertools.pairwise(values), range(fine))
+        everywhere = [*(a + (b - a) * k / fine for (a, b), k in steps), values[-1]]
     labels = [fmt(value) if callable(fmt) else fmt.format(value) for value in everywhere]
     widths: list[int] = []
 
     def draw(choice: int, position: int) -> bytes:
         drawn = fn(everywhere[position], *options[choice][1])
-        if isinstance(drawn, bytes):
-            if drawn[:8] != b"\x89PNG\r\n\x1a\n":
-                raise ValueError("fn: gave bytes that are not a PNG; it takes a figure or a PNG's bytes")
-            widths.append(int.from_bytes(drawn[16:20], "big"))
-            return drawn
-        widths.append(round(drawn.get_size_inches()[0] * 100))
-        return plotting.to_png(drawn, colors=colors, dpi=dpi)
+        if not isinstance(drawn, bytes):
+            widths.append(round(drawn.get_size_inches()[0] * 100))
+            return plotting.to_png(drawn, colors=colors, dpi=dpi)
+        if drawn[:8] != b"\x89PNG\r\n\x1a\n":
+            raise ValueError("fn: gave bytes that are not a PNG, takes a figure or a PNG's bytes")
+        widths.append(int.from_bytes(drawn[16:20], "big"))
+        return drawn
 
     def describe(position: int, name: str, extra: tuple[Any, ...]) -> str:
         if callable(alt):
@@ -136,21 +129,9 @@ def frames(
     ready = {f"{choice},{position}": _text(draw(choice, position)) for choice, position in places}
     alts = [[describe(position, *option) for position in range(len(everywhere))] for option in options]
     first = 0 if start is None else list(values).index(start) * fine
-    return Frames(
-        draw,
-        everywhere,
-        label=label,
-        labels=labels,
-        alts=alts,
-        alt=alts[0][first],
-        choices=list(named),
-        choice_label=choice_label,
-        caption=caption,
-        width=max(widths),
-        stride=fine,
-        position=first,
-        frames=ready,
-    )
+    told = {"label": label, "choice_label": choice_label, "caption": caption, "alt": alts[0][first]}
+    lists = {"labels": labels, "choices": list(named), "alts": alts, "frames": ready}
+    return Frames(draw, everywhere, width=max(widths), stride=fine, position=first, **told, **lists)
 
 
 def _text(png: bytes) -> str:

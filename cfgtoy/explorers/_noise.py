@@ -1,7 +1,5 @@
 """The noise of the page, in Python: what a kernel draws starts where the page does."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator, Sequence

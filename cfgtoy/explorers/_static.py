@@ -1,7 +1,5 @@
 """Widgets that are alive in JupyterLab and, with no kernel, in a static page."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html

@@ -1,7 +1,5 @@
 """Students in the page: what a page must know of one, and the same pictures by PyTorch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cache

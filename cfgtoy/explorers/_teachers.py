@@ -1,7 +1,5 @@
 """The guided CIFAR-10 network in the page: what a page must know of it, and the same pictures by PyTorch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from typing import Any

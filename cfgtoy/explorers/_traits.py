@@ -1,7 +1,5 @@
 """Explorers from their traits: each is declared once, with its default, its check and what it means."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import textwrap
@@ -16,10 +14,9 @@ from ._static import StaticWidget
 
 
 class checked(traitlets.TraitType[Any, Any]):
-    """A synced trait whose value goes through ``check(name, value)``, which returns it or raises ``ValueError``.
+    """A synced trait whose value, the default too, is what ``check(name, value)`` returns, unless that raises.
 
-    The default, which is checked too, is what the constructor takes where nothing is given; ``doc`` says what the value
-    means, for the docstring, and ``kind`` its type, for the signature.
+    ``doc`` says what the value means, for the docstring, and ``kind`` its type, for the signature.
     """
 
     def __init__(self, default: Any, check: Callable[[str, Any], Any], doc: str, kind: str) -> None:
@@ -28,13 +25,12 @@ class checked(traitlets.TraitType[Any, Any]):
         self.tag(sync=True)
 
     def validate(self, obj: Any, value: Any) -> Any:
-        name = str(self.name)
-        return obj._fit(name, self.check(name, value))
+        return obj._fit(self.name, self.check(str(self.name), value))
 
 
 def number(default: float, lo: float = -1e6, hi: float = 1e6, doc: str = "") -> checked:
     """A finite number in [lo, hi]."""
-    return checked(default, lambda name, value: _checks.number(name, value, lo=lo, hi=hi), doc, "float")
+    return checked(default, partial(_checks.number, lo=lo, hi=hi), doc, "float")
 
 
 def integer(default: int | None, lo: int = 0, hi: float = math.inf, doc: str = "") -> checked:
@@ -59,26 +55,21 @@ def that(
     """What ``fits``, as ``make`` has it; where something does not, the message says what the trait ``takes``."""
 
     def check(name: str, value: Any) -> Any:
-        if not fits(value):
-            raise ValueError(f"{name}: got {value!r}, takes {takes}")
+        _checks.require(fits(value), name, repr(value), takes)
         return make(value) if make else value
 
     return checked(default, check, doc, kind)
 
 
-def one_of(names: Sequence[str], doc: str = "", default: str | None = None) -> checked:
+def one_of(names: Sequence[str], doc: str, default: str | None = None) -> checked:
     """One of the strings ``names``, by default the first."""
-    return that(default or names[0], names.__contains__, f"one of {', '.join(map(repr, names))}", doc, "str")
+    takes = f"one of {', '.join(map(repr, names))}"
+    return that(default or names[0], names.__contains__, takes, f"{takes}: {doc}", "str")
 
 
 def each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """Whether a value is a list, or the like, whose every item ``fits``."""
     return lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(fits, value))
-
-
-def flag(default: bool, doc: str = "") -> checked:
-    """True or False."""
-    return that(default, lambda value: isinstance(value, bool), "True or False", doc, "bool")
 
 
 def words(default: str, doc: str = "What the reader sees, in a sentence.") -> checked:
@@ -89,16 +80,15 @@ def words(default: str, doc: str = "What the reader sees, in a sentence.") -> ch
 class Explorer(StaticWidget):
     """A widget whose constructor takes its checked traits, by keyword.
 
-    A subclass states them once, as class attributes. Its signature and the arguments in its docstring are made from
-    them, in the order in which they stand; ``backend``, ``controls``, ``question`` and ``alt`` come last.
+    A subclass states them once, as class attributes. Its signature and the arguments in its docstring are made of them
+    in that order; ``backend``, ``controls``, ``question`` and ``alt`` come last.
     """
 
     controls = that(
         [],
         each(lambda name: isinstance(name, str)),
         "a list of the controls' names",
-        'The settings whose controls stand beside the picture, by name, with ``"buttons"`` and ``"table"``; the '
-        "others wait under “More”. Empty for all.",
+        'Names of the settings, ``"buttons"`` and ``"table"`` that are not under “More”; empty for all.',
         "list[str]",
         list,
     )

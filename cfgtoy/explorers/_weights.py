@@ -4,8 +4,6 @@ Nothing is kept twice: the scripts are made when a page is. A page's loader take
 behind, decodes it, and compares its SHA-256 with the one that the widget was made with, which is the manifest's.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

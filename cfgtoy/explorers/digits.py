@@ -1,7 +1,5 @@
 """Digits: a trained network itself, in the page or in the kernel."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from typing import Any

@@ -1,7 +1,5 @@
 """Photographs: the CIFAR-10 network and a small student of it, in the page or in the kernel."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any

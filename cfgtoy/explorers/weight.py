@@ -1,7 +1,5 @@
 """The weight: one slider over clouds, photographs, and the curve between two measures."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

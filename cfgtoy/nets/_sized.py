@@ -1,12 +1,10 @@
 """What the image networks have in common: sizes with names, and the arguments that rebuild them."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Self
 
 from torch import nn
 
-__all__ = ["Sized"]
+from .. import _checks
 
 
 class Sized(nn.Module):
@@ -18,6 +16,4 @@ class Sized(nn.Module):
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> Self:
         """The network of a named size, with some arguments replaced; a ``ValueError`` for an unknown name."""
-        if name not in cls.presets:
-            raise ValueError(f"name: got {name!r}, takes one of {', '.join(cls.presets)}")
-        return cls(**{**cls.presets[name], **overrides})
+        return cls(**cls.presets[_checks.one_of("name", name, cls.presets)] | overrides)

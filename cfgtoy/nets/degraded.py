@@ -1,7 +1,5 @@
 """Worse copies of a U-Net, made without training, for guidance to push away from."""
 
-from __future__ import annotations
-
 import copy
 from typing import Literal
 
@@ -11,8 +9,6 @@ from torch import Tensor, nn
 from .. import _checks
 from ..prediction import NetDenoiser
 from .unet import Attention, UNet
-
-__all__ = ["degraded"]
 
 
 def degraded(
@@ -33,17 +29,14 @@ def degraded(
     net = getattr(denoiser, "net", None)
     if not isinstance(net, UNet):
         raise ValueError(f"denoiser: got {type(net).__name__}, takes a denoiser with a UNet")
-    if how not in ("identity", "blurred", "skip"):
-        raise ValueError(f"how: got {how!r}, takes identity, blurred or skip")
-    if _checks.number("std", std) < 0:
-        raise ValueError(f"std: got {std!r}, takes a number that is not negative")
+    _checks.one_of("how", how, ("identity", "blurred", "skip"))
+    _checks.number("std", std, lo=0.0)
     worse = copy.deepcopy(net)
     if how == "skip":
         worse.encoder.middle = _Skipped()  # type: ignore[assignment]
     else:
         layers = [layer for layer in worse.modules() if isinstance(layer, Attention)]
-        if not layers:
-            raise ValueError("denoiser: got a UNet without attention, takes one with")
+        _checks.require(layers, "denoiser", "a UNet without attention", "one with")
         for layer in layers:
             layer.__class__ = _Identity if how == "identity" else _Blurred
             layer.std = std  # type: ignore[assignment]

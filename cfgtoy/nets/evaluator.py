@@ -3,8 +3,6 @@
 In the line of Page 2018 ("How to train your ResNet") and Jordan 2024 (arXiv 2404.00498): 95 % on CIFAR-10 in minutes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ._sized import Sized
-
-__all__ = ["Evaluator"]
 
 
 def _conv_norm(c_in: int, c_out: int, *, pool: bool = False) -> nn.Sequential:

@@ -1,7 +1,5 @@
 """Networks from files: the one place that rebuilds a network from its weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +9,6 @@ from torch import nn
 from .._files import Artifact, load
 from .evaluator import Evaluator
 from .unet import NoisyClassifier, UNet
-
-__all__ = ["Role", "load_net"]
 
 Role = Literal["denoiser", "student", "noisy_classifier", "evaluator"]
 _NETS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (UNet, NoisyClassifier, Evaluator)}

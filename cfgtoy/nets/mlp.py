@@ -1,14 +1,10 @@
 """Small networks for points in the plane: a denoiser and a classifier, both told the noise level."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-__all__ = ["MLP", "MLPClassifier"]
 
 
 class _Block(nn.Module):

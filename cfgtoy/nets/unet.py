@@ -1,12 +1,9 @@
 """A U-Net for images in the DDPM/ADM line, and half of it as a classifier of noisy images.
 
-The skeleton is that of Ho et al. 2020 (arXiv 2006.11239) with the scale-shift conditioning and the attention heads of
-Dhariwal & Nichol 2021 (arXiv 2105.05233). Cheap on tensor cores: the norm is a root mean square over the channels of a
-pixel, in NHWC one pass over memory that fuses with what stands around it, where a group norm takes two; a skip is added
-through a 1×1 convolution, so that none reads doubled channels; most arithmetic lies at lower resolutions.
+Ho et al. 2020 (arXiv 2006.11239), with the scale-shift conditioning and the attention heads of Dhariwal & Nichol 2021
+(arXiv 2105.05233). Cheap on tensor cores: the norm, a root mean square over a pixel's channels, is one pass over memory
+in NHWC, a group norm two; a skip is added through a 1×1 convolution, so that none reads doubled channels.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -17,8 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._sized import Sized
-
-__all__ = ["NoisyClassifier", "UNet"]
 
 
 def rms_norm(x: Tensor) -> Tensor:
