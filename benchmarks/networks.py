@@ -21,7 +21,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from cfgtoy.explorers import DigitsExplorer, PhotosExplorer, _students, _teachers, _weights
+from cfgtoy.explorers import DigitsExplorer, PhotosExplorer, _networks, _weights
 from cfgtoy.explorers._bundle import modules
 from cfgtoy.explorers._exact import JS
 from cfgtoy.explorers.photos import TEACHER
@@ -146,7 +146,7 @@ def photos(browser: Any, key: str, rounds: int, script: str = "") -> None:
         page.set_default_timeout(300_000)
         page.add_init_script(WATCH + script)
         page.goto((Path(folder) / "page.html").as_uri())
-        about = _students.about(explorer.about["network"])
+        about = _networks.student_about(explorer.about["network"])
         (loaded, _), *times = page.evaluate(ONE, [key, about, rounds, f"{by}, in this page"])
         sketch, whole = (statistics.median(column) for column in zip(*times, strict=True))
         tell(
@@ -178,7 +178,7 @@ def taught(browser: Any, key: str, rounds: int) -> None:
         (Path(folder) / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><body>{body}', "utf-8")
         page.add_init_script(WATCH)
         page.goto((Path(folder) / "page.html").as_uri())
-        about = _teachers.about(TEACHER)
+        about = _networks.teacher_about(TEACHER)
         (loaded, _), *times = page.evaluate(TAUGHT, [key, about, [1] * (rounds + 1)])
         sketch, whole = (statistics.median(column) for column in zip(*times, strict=True))
         levels = len(about["grid"])

@@ -12,7 +12,6 @@ from torch import Tensor
 from ..datasets.images import to_uint8
 from ..images.sheets import sheet
 from . import _weights
-from ._exact import JS
 from ._traits import Explorer, one_of
 
 
@@ -22,7 +21,6 @@ class Drawn(Explorer):
     A subclass says what ``_start`` and ``_numbers`` are, and sets ``about``, whose ``shape`` is that of a picture.
     """
 
-    styles = (JS / "explorers.css",)
     networks: ClassVar[tuple[str, ...]]
     """The weights that the browser may ask for; the first names the explorer."""
     tiles: ClassVar[tuple[int, int, int]]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ from torch import Tensor
 
 from .. import _checks, datasets, guidance, metrics, plotting, process, samplers, schedules
 from ..mixture import GaussianMixture
-from ._traits import Explorer, checked, each, integer, number, one_of, that, words
+from ._traits import JS, Explorer, checked, each, integer, number, one_of, that, words
 
-JS = Path(__file__).with_name("js")
 _MOST = 64  # components that the browser draws
 _NUMBERS = ("means", "covs", "weights")
 _LAYERS = ("conditional", "unconditional", "difference", "guided")
@@ -52,8 +50,6 @@ def guided(
 
 class MixtureExplorer(Explorer):
     """An explorer of an exact two-dimensional mixture; ``mixture`` is the one on show, also as the reader left it."""
-
-    styles = (JS / "explorers.css",)
 
     mixture = that(
         None,

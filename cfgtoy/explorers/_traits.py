@@ -5,12 +5,15 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import traitlets
 
 from .. import _checks
 from ._static import StaticWidget
+
+JS = Path(__file__).with_name("js")
 
 
 class checked(traitlets.TraitType[Any, Any]):
@@ -78,12 +81,13 @@ def words(default: str, doc: str = "What the reader sees, in a sentence.") -> ch
 
 
 class Explorer(StaticWidget):
-    """A widget whose constructor takes its checked traits, by keyword.
+    """A widget, of the folder ``js``, whose constructor takes its checked traits, by keyword.
 
     A subclass states them once, as class attributes. Its signature and the arguments in its docstring are made of them
     in that order; ``backend``, ``controls``, ``question`` and ``alt`` come last.
     """
 
+    styles = (JS / "explorers.css",)
     controls = that(
         [],
         each(lambda name: isinstance(name, str)),

@@ -1,30 +1,22 @@
 """Weight files for the page: the very bytes of ``data/``, as scripts that a page from disk can load too.
 
-Nothing is kept twice: the scripts are made when a page is. A page's loader takes the text that such a script leaves
-behind, decodes it, and compares its SHA-256 with the one that the widget was made with, which is the manifest's.
+A page's loader takes the text that such a script leaves behind, decodes it, and checks its SHA-256.
 """
 
 import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from .. import artifacts
 from ._bundle import as_worker, modules
-from ._exact import JS
+from ._traits import JS
 
 PART = 8_400_000
-"""Bytes of weights in a script, at most, so that a browser never stops long over one; a multiple of three, so that the
-parts' base64 is the whole's."""
-
-Levels = Iterator[tuple[float, Tensor, Tensor]]
-"""A network's way to its pictures: at each level λ, and two of what it reads and says there."""
+"""Bytes of weights in a script, at most: no browser stops long over one; by three, so that the parts' base64 joins."""
 
 _WANTED = re.compile(r'data-weights="(?P<names>[\w -]+)"')
 
@@ -48,12 +40,6 @@ def webgpu() -> tuple[str, str]:
     """The code that only a page with a graphics card asks for: the name of its file, and a worker's script."""
     text = as_worker(modules(JS / "nets" / "card.mjs"))
     return f"webgpu-{hashlib.sha256(text.encode()).hexdigest()[:10]}.js", text
-
-
-def known(name: str, denoiser: artifacts.ImageDenoiser, grid: Tensor) -> dict[str, Any]:
-    """What a page must know of a network before it draws: its weights, the image's shape, the classes, the levels."""
-    images = {"shape": list(denoiser.shape), "classes": list(denoiser.classes)}
-    return {"network": name, "networks": {name: entry(name)}, **images, "grid": grid.tolist()}
 
 
 def scripts(name: str) -> dict[str, str]:
@@ -81,10 +67,9 @@ def place(page: str, folder: Path, address: str) -> str:
     listed = folder / "manifest.json"
     manifest = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
     manifest |= {name: entry(name) for name in names}
-    for name in names:
-        for file, text in scripts(name).items():
-            (folder / file).write_text(text, encoding="utf-8")
     card, code = webgpu()
-    (folder / card).write_text(_left(card, code), encoding="utf-8")
+    for made in (*map(scripts, names), {card: _left(card, code)}):
+        for file, text in made.items():
+            (folder / file).write_text(text, encoding="utf-8")
     listed.write_text(json.dumps(dict(sorted(manifest.items())), indent=1) + "\n", encoding="utf-8")
     return _WANTED.sub(f'data-weights="{address}"', page)

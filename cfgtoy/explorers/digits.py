@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from .. import artifacts, guidance, schedules
-from . import _noise, _students, _teachers, _weights
+from . import _networks, _noise, _weights
 from ._drawn import Drawn
-from ._exact import JS
-from ._traits import integer, number, one_of, words
+from ._traits import JS, integer, number, one_of, words
 
 RULES = ("classifier-free", "classifier")
 NETWORK, CLASSIFIER, STUDENT = "digits", "digits-noisy-classifier", "digits-student"
@@ -36,22 +35,16 @@ class DigitsExplorer(Drawn):
 
     w = number(1.0, doc="Guidance weight, 0 for plain conditional sampling.")
     steps = integer(20, 2, 64, "T, 2 … 64 levels, evenly spaced in λ from −9 to 10.")
-    sampler = one_of(["dpm++2m", "ddim"], '``"dpm++2m"`` or ``"ddim"``.')
+    sampler = one_of(["dpm++2m", "ddim"], "the teacher's.")
     seed = integer(0, 0, 2**31 - 1, "Of the noise, which all ten digits start from.")
-    rule = one_of(
-        [*RULES, "both"],
-        '``"classifier-free"``, ``"classifier"`` (the shipped classifier of noisy digits) or ``"both"``.',
-    )
-    network = one_of(
-        ["teacher", "student", "both"],
-        '``"teacher"``, ``"student"`` (four levels, one evaluation each, w up to 4) or ``"both"``.',
-    )
+    rule = one_of([*RULES, "both"], "the classifier is the shipped one of noisy digits.")
+    network = one_of(["teacher", "student", "both"], "the student takes four evaluations, and w up to 4.")
     pick = integer(None, 0, 9, "The digit whose path is shown, 0 … 9, or None.")
     alt = words("Ten digits, one a class, drawn from one noise by a network, with w under a slider.")
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        teacher, told = _teachers.load(NETWORK), _students.about(STUDENT)
+        teacher, told = _networks.teacher(NETWORK), _networks.student_about(STUDENT)
         student = {"name": STUDENT, "grid": told["grid"], "w_max": told["w_max"]}
         networks = {name: _weights.entry(name) for name in self.networks}
         who = {"network": NETWORK, "classifier": CLASSIFIER, "student": student, "networks": networks}
@@ -65,25 +58,25 @@ class DigitsExplorer(Drawn):
         return x
 
     @torch.no_grad()
-    def path(self, *, w: float, steps: int, sampler: str, seed: int, rule: str) -> _weights.Levels:
-        """What the network says on the way from the page's noise to digits.
-
-        Under the rule ``"student"`` that is the student, on its own levels, by DDIM.
+    def path(self, *, w: float, steps: int, sampler: str, seed: int, rule: str) -> _networks.Levels:
+        """What the network says on the way from the page's noise to digits; under ``"student"``, what that says.
 
         Yields:
             At each level: λ, the guided estimates x̂ (10, 1, 8, 8), and for each digit the root mean square of what
             guidance added to ε̂, (10,). The last estimates are the samples.
         """
-        denoiser = _teachers.load(NETWORK)
+        denoiser = _networks.teacher(NETWORK)
         y, seeds = range(len(denoiser.classes)), [seed] * len(denoiser.classes)
         if rule == "student":
-            pushes = _students.push(STUDENT, w=w, y=y, seeds=seeds)
-            for (lam, _, x), push in zip(_students.path(STUDENT, w=w, y=y, seeds=seeds), pushes, strict=True):
+            pushes = _networks.student_push(STUDENT, w=w, y=y, seeds=seeds)
+            for (lam, _, x), push in zip(
+                _networks.student_path(STUDENT, w=w, y=y, seeds=seeds), pushes, strict=True
+            ):
                 yield lam, x, push
             return
         guided = guidance.rule(rule)(denoiser, w=w, classifier=_classifier(CLASSIFIER))
         z, grid = _noise.pictures(denoiser.shape, seeds), schedules.Uniform(LO, HI).grid(steps)
-        yield from _teachers.guided_path(denoiser, guided, z, grid, torch.tensor(y), sampler)
+        yield from _networks.guided_path(denoiser, guided, z, grid, torch.tensor(y), sampler)
 
     def _numbers(self, question: dict[str, Any]) -> Iterable[Sequence[float | Tensor]]:
         return self.path(**question["draw"])

@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from . import _students, _teachers
+from . import _networks
 from ._drawn import Drawn
-from ._exact import JS
-from ._traits import integer, number, one_of, words
+from ._traits import JS, integer, number, one_of, words
 
 STUDENT, TEACHER = "cifar10-student", "cifar10"
 COUNT, ACROSS = 20, 5
@@ -20,9 +19,9 @@ class PhotosExplorer(Drawn):
 
     Ten classes from two noises, or one class from twenty. The student's teacher, of four times the size, comes when the
     reader presses its button; it draws ten pictures, ten classes from one noise or one class from ten, by
-    classifier-free guidance at eighteen levels. In a page the student's weights lie beside it, come once the
-    reader asks for what was not drawn beforehand, and run in the browser; in JupyterLab the browser gets them from the
-    kernel, or the kernel draws with PyTorch.
+    classifier-free guidance at eighteen levels. In a page the weights lie beside it and run in the browser, once the
+    reader asks for what was not drawn beforehand; in JupyterLab the browser gets them from the kernel, or the kernel
+    draws with PyTorch.
 
     ``images`` (n, 3, 32, 32), float32, in [−1, 1] or a little beyond, holds the pictures on screen, row by row: the
     student's twenty, the teacher's ten, or ten of each, the teacher's rows below the student's; None before a browser
@@ -35,10 +34,9 @@ class PhotosExplorer(Drawn):
 
     w = number(1.0, 0.0, 1e3, "Guidance weight; beyond 4, the most that it has learned, the student takes 4.")
     network = one_of(
-        ["student", "teacher", "both"],
-        'Who draws: ``"student"``, ``"teacher"`` or ``"both"``; the student until the reader asks for the teacher.',
+        ["student", "teacher", "both"], "who draws; the teacher comes when the reader asks for it."
     )
-    sampler = one_of(["dpm++2m", "ddim"], 'The teacher\'s: ``"dpm++2m"`` or ``"ddim"``.')
+    sampler = one_of(["dpm++2m", "ddim"], "the teacher's.")
     seed = integer(0, 0, 10**8 - 1, "Of the noises.")
     y = integer(None, 0, 9, "The class, 0 … 9, or None for all ten.")
     pick = integer(None, 0, COUNT - 1, "The picture whose path is shown, 0 … 19, row by row, or None.")
@@ -46,8 +44,8 @@ class PhotosExplorer(Drawn):
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        teacher, prepared = _teachers.about(TEACHER), self._prepared()
-        self.about = _students.about(STUDENT) | {"teacher": teacher, "prepared": prepared}
+        teacher, prepared = _networks.teacher_about(TEACHER), self._prepared()
+        self.about = _networks.student_about(STUDENT) | {"teacher": teacher, "prepared": prepared}
 
     def wish(self) -> dict[str, Any]:
         """w, and the class and the seed of the noise of each picture, as they are set now."""
@@ -58,13 +56,13 @@ class PhotosExplorer(Drawn):
 
     @cached_property
     def _start(self) -> Tensor:
-        *_, (_, _, x) = _students.path(STUDENT, **self.wish())
+        *_, (_, _, x) = _networks.student_path(STUDENT, **self.wish())
         return x
 
     def _numbers(self, question: dict[str, Any]) -> Iterable[Sequence[float | Tensor]]:
         match question:
             case {"push": how}:
-                return [_students.push(STUDENT, **how)]
+                return [_networks.student_push(STUDENT, **how)]
             case {"teach": how}:
-                return _teachers.path(TEACHER, **how)
-        return ((lam, x) for lam, _, x in _students.path(STUDENT, **question["draw"]))
+                return _networks.teacher_path(TEACHER, **how)
+        return ((lam, x) for lam, _, x in _networks.student_path(STUDENT, **question["draw"]))

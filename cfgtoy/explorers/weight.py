@@ -10,9 +10,9 @@ import traitlets
 
 from .. import _files, artifacts
 from ..images import sheets
-from . import _students
-from ._exact import JS, Sampled
-from ._traits import integer, number, one_of, words
+from . import _networks
+from ._exact import SAMPLERS, Sampled
+from ._traits import JS, integer, number, one_of, words
 
 SWEEP, SHEETS, STUDENT = "cifar10-sweep-cfg.json", "cifar10-sheets", "cifar10-student"
 PICK = {"airplane": 2, "automobile": 0, "bird": 1, "cat": 3, "dog": 2, "frog": 2}  # which of a class's noises
@@ -37,7 +37,7 @@ class WeightExplorer(Sampled):
     w = number(8.0, doc="Guidance weight, 0 for plain conditional sampling.")
     n = integer(1200, 10, 20000, "Particles, 10 … 20000.")
     steps = integer(40, 2, 512, "T, 2 … 512 noise levels, evenly spaced in λ from −20 to 20.")
-    sampler = one_of(["ancestral", "ddim", "heun"], '``"ancestral"``, ``"ddim"`` or ``"heun"``.', "heun")
+    sampler = one_of(SAMPLERS, "the way from noise to data.", "heun")
     alt = words(
         "Guided samples of three classes over the density they are said to reach, photographs at the same weight, and "
         "the curve of Inception Score against Fréchet distance, with w under one slider."
@@ -46,7 +46,7 @@ class WeightExplorer(Sampled):
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        student, seeds = _students.about(STUDENT), [SEEDS[name] for name in PICK]
+        student, seeds = _networks.student_about(STUDENT), [SEEDS[name] for name in PICK]
         self.about = photographs() | {"curve": curve(), "named": NAMED, "student": student, "seeds": seeds}
 
     def attributes(self) -> dict[str, str]:

@@ -137,8 +137,8 @@ def test_traits_go_both_ways(browser: Any, lab: str) -> None:
         page.keyboard.press("ArrowRight")
     photos.locator("td", has_text="in this page").wait_for()
     run("""def away():
-        from cfgtoy.explorers import _students
-        *_, (_, _, x) = _students.path("cifar10-student", **photos.wish())
+        from cfgtoy.explorers import _networks
+        *_, (_, _, x) = _networks.student_path("cifar10-student", **photos.wish())
         return (photos.images - x).abs().mean().item()""")
     eventually("photos.w == 3.0 and photos.images is not None and away() < 1e-3", "True")
     run("photos.images = None; photos.y = 8; photos.backend = 'kernel'")

@@ -15,8 +15,7 @@ from cfgtoy.explorers import (
     ParticleExplorer,
     PhotosExplorer,
     SamplingExplorer,
-    _students,
-    _teachers,
+    _networks,
 )
 from cfgtoy.explorers.photos import STUDENT, TEACHER
 from tests.waiting import eventually
@@ -85,15 +84,15 @@ def test_images_are_those_on_screen(open_live: Callable[..., Any], monkeypatch: 
         return (told if network == "student" else -1 - told).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)
 
     def student(_: str, *, w: float, y: list[int], seeds: list[int]) -> Any:
-        for lam in _students.about(STUDENT)["grid"]:
+        for lam in _networks.student_about(STUDENT)["grid"]:
             yield lam, None, grey("student", y, seeds)
 
     def teacher(_: str, *, w: float, y: list[int], seeds: list[int], sampler: str) -> Any:
-        for lam in _teachers.about(TEACHER)["grid"]:
+        for lam in _networks.teacher_about(TEACHER)["grid"]:
             yield lam, grey("teacher", y, seeds), torch.zeros(len(y))
 
-    monkeypatch.setattr(_students, "path", student)
-    monkeypatch.setattr(_teachers, "path", teacher)
+    monkeypatch.setattr(_networks, "student_path", student)
+    monkeypatch.setattr(_networks, "teacher_path", teacher)
     widget = PhotosExplorer(backend="kernel")
     page = open_live(widget)
 

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cfgtoy import artifacts, guidance, samplers, schedules
-from cfgtoy.explorers import _noise, _students, _teachers, _weights
+from cfgtoy.explorers import _networks, _noise, _weights
 from cfgtoy.nets.unet import Attention, Block, Conditioning, NoisyClassifier, UNet, double, rms_norm
 
 pytestmark = pytest.mark.browser
@@ -442,7 +442,7 @@ def test_samples_from_the_same_noise(core: Any, sampler: str, rule: str, w: floa
 @pytest.mark.parametrize("w", [0.0, 3.0])
 def test_samples_of_a_student(core: Any, name: str, w: float) -> None:
     """Four steps, each picture by itself and all at once: a mean absolute difference far below 2/255; and its push."""
-    about, y, seeds = _students.about(name), [1, 8, 3], [4, 5, 4]
+    about, y, seeds = _networks.student_about(name), [1, 8, 3], [4, 5, 4]
     js = core.run(
         """const denoiser = m.guided.network(m.weights.fromBase64(d.file)), size = d.shape.reduce((a, b) => a * b);
            const begin = (y, seeds) => {
@@ -459,8 +459,8 @@ def test_samples_of_a_student(core: Any, name: str, w: float) -> None:
            })();""",
         file=_file(name), shape=about["shape"], grid=about["grid"], w=w, y=y, seeds=seeds,
     )  # fmt: skip
-    path = list(_students.path(name, w=w, y=y, seeds=seeds))
-    pushes = _students.push(name, w=w, y=y, seeds=seeds)
+    path = list(_networks.student_path(name, w=w, y=y, seeds=seeds))
+    pushes = _networks.student_push(name, w=w, y=y, seeds=seeds)
     assert len(path) == 4
     for step, (_, _, x) in enumerate(path):
         ours, alone = (
@@ -495,7 +495,7 @@ def test_cifar10_unet(core: Any, tmp_path: Path) -> None:
     )  # fmt: skip
     with torch.no_grad():
         close(js, denoiser("cifar10").net(z, torch.full((2,), 1.3), y))
-    about, how = _teachers.about(TEACHER), {"w": 2.0, "y": [8], "seeds": [3]}
+    about, how = _networks.teacher_about(TEACHER), {"w": 2.0, "y": [8], "seeds": [3]}
     grid = about["grid"][::5]
     for sampler in ("dpm++2m", "ddim"):
         js = core.run(

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from cfgtoy import artifacts, guidance, samplers
-from cfgtoy.explorers import PhotosExplorer, _noise, _students, _teachers, _weights
+from cfgtoy.explorers import PhotosExplorer, _networks, _noise, _weights
 from cfgtoy.explorers.photos import STUDENT, TEACHER
 from tests.serving import served
 from tests.waiting import eventually, resize, settle
@@ -46,7 +46,7 @@ def pictures(page: Any, here: bool = True) -> np.ndarray:
 @functools.cache
 def truth(**settings: Any) -> np.ndarray:
     """What Python draws, in the same colours; several tests ask for the same sheet."""
-    *_, (_, _, x) = _students.path(STUDENT, **wish(**settings))
+    *_, (_, _, x) = _networks.student_path(STUDENT, **wish(**settings))
     return ((x.permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).numpy()
 
 
@@ -144,17 +144,17 @@ def test_path_of_a_picture_by_keyboard(open_page: Open, explorer: PhotosExplorer
         4, 32, 32, 3
     )
     how = {"w": 2.0, "y": [8], "seeds": [0]}
-    for ours, (_, _, x) in zip(shown, _students.path(STUDENT, **how), strict=True):
+    for ours, (_, _, x) in zip(shown, _networks.student_path(STUDENT, **how), strict=True):
         assert np.abs(ours - ((x[0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()).mean() < 1
     curve = page.locator(".cx-path .cx-plot canvas[aria-label*=ship]:not([aria-label*='—'])")
     curve.wait_for()
     words = curve.get_attribute("aria-label").partition(": ")[2]
     texts = re.findall(r"([\d.]+(?:e−\d+)?) at λ", words)
     pushes = [float(text.replace("−", "-")) for text in texts]
-    levels = _students.about(STUDENT)["grid"]  # the curve is in x̂: a change of ε̂ there, times σ/α
+    levels = _networks.student_about(STUDENT)["grid"]  # the curve is in x̂: a change of ε̂ there, times σ/α
     want = [
         push.item() * math.exp(-lam / 2)
-        for lam, push in zip(levels, _students.push(STUDENT, **how), strict=True)
+        for lam, push in zip(levels, _networks.student_push(STUDENT, **how), strict=True)
     ]
     assert pushes == pytest.approx(want, abs=0.006, rel=0.02)
     ship.click()
@@ -475,7 +475,7 @@ def test_the_teacher_on_demand(browser: Any, site: Any) -> None:
         sent = page.evaluate("sent")
         resize(page, 320, 900)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
-    told = list(_teachers.path(TEACHER, w=2.0, y=[6], seeds=[0], sampler="dpm++2m"))
+    told = list(_networks.teacher_path(TEACHER, w=2.0, y=[6], seeds=[0], sampler="dpm++2m"))
     shown = shown.reshape(-1, 32, 32, 3)
     for ours, at in ((shown[0], 0), (shown[-1], -1)):
         x = ((told[at][1][0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
@@ -606,18 +606,18 @@ def test_the_kernel_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     how = {"w": 2.0, "y": [3, 5], "seeds": [1, 1]}
     made._handle_custom_msg({"id": 8, "draw": how}, [])
     levels = torch.frombuffer(bytearray(sent[1][1][0]), dtype=torch.float32).reshape(4, 1 + 2 * 3072)
-    for level, (lam, _, x) in zip(levels, _students.path(STUDENT, **how), strict=True):
+    for level, (lam, _, x) in zip(levels, _networks.student_path(STUDENT, **how), strict=True):
         assert level[0].item() == pytest.approx(lam)
         torch.testing.assert_close(level[1:], x.flatten())
     made._handle_custom_msg({"id": 9, "push": {"w": 2.0, "y": [3], "seeds": [1]}}, [])
     pushes = torch.frombuffer(bytearray(sent[2][1][0]), dtype=torch.float32)
-    torch.testing.assert_close(pushes, torch.cat(_students.push(STUDENT, w=2.0, y=[3], seeds=[1])))
+    torch.testing.assert_close(pushes, torch.cat(_networks.student_push(STUDENT, w=2.0, y=[3], seeds=[1])))
     made._handle_custom_msg({"id": 10, "weights": "../../etc/passwd"}, [])
     assert "takes" in sent[3][0]["message"]
     how = {"w": 2.0, "y": [3], "seeds": [1], "sampler": "ddim"}
     made._handle_custom_msg({"id": 11, "teach": how}, [])
     levels = torch.frombuffer(bytearray(sent[4][1][0]), dtype=torch.float32).reshape(18, 1 + 3072 + 1)
-    model, grid = artifacts.load_denoiser(TEACHER), torch.tensor(_teachers.about(TEACHER)["grid"])
+    model, grid = artifacts.load_denoiser(TEACHER), torch.tensor(_networks.teacher_about(TEACHER)["grid"])
     z, y = _noise.normal(3072, 1).reshape(1, 3, 32, 32), torch.tensor([3])
     torch.testing.assert_close(levels[:, 0], grid)
     with torch.no_grad():
@@ -632,8 +632,8 @@ def test_the_kernel_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_push_is_the_difference_of_two_answers() -> None:
     student = artifacts.load_student(STUDENT)
     for (lam, z, _), push in zip(
-        _students.path(STUDENT, w=3.0, y=[2], seeds=[9]),
-        _students.push(STUDENT, w=3.0, y=[2], seeds=[9]),
+        _networks.student_path(STUDENT, w=3.0, y=[2], seeds=[9]),
+        _networks.student_push(STUDENT, w=3.0, y=[2], seeds=[9]),
         strict=True,
     ):
         with torch.no_grad():

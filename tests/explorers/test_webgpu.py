@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cfgtoy import artifacts, guidance, samplers, schedules
-from cfgtoy.explorers import DigitsExplorer, _noise, _students, _weights
+from cfgtoy.explorers import DigitsExplorer, _networks, _noise, _weights
 from cfgtoy.explorers._bundle import modules
 from cfgtoy.explorers._exact import JS
 from cfgtoy.nets.unet import Attention, UNet, double, rms_norm
@@ -225,10 +225,10 @@ def test_samples_after_four_steps(card: Any, sampler: Any) -> None:
 
 @pytest.mark.parametrize("name", ["digits-student", STUDENT])
 def test_samples_of_a_student(card: Any, name: str) -> None:
-    about, y, seeds = _students.about(name), [1, 8], [4, 5]
+    about, y, seeds = _networks.student_about(name), [1, 8], [4, 5]
     z = _noise.pictures(about["shape"], seeds)
     js = card(DRAW, file=_file(name), w=3.0, y=y, z=z.flatten(), grid=about["grid"], sampler="ddim")
-    *_, (_, _, x) = _students.path(name, w=3.0, y=y, seeds=seeds)
+    *_, (_, _, x) = _networks.student_path(name, w=3.0, y=y, seeds=seeds)
     assert (torch.tensor(js).reshape(x.shape) - x).abs().mean() / 2 <= SHARE
 
 
@@ -391,14 +391,14 @@ def test_one_worker_has_the_card_and_all_share_what_it_leaves(
         "globalThis.Blob = function (parts, how) { return new Plain([going, ...parts], how); };"
     )
     page.goto((tmp_path / "page.html").as_uri())
-    about = _students.about(name)
+    about = _networks.student_about(name)
     first, second = page.evaluate(SHARED, [core.keys["student"], about])
     page.close()
     assert first[0] == 1
     assert second[0] == (3 if answer else 1)
     assert second[1] == ("WebAssembly, in this page" if answer else "WebGPU, in this page")
     for seed, (_, _, ours) in enumerate((first, second)):
-        *_, (_, _, x) = _students.path(name, w=1.0, y=[3, 4, 5], seeds=[seed] * 3)
+        *_, (_, _, x) = _networks.student_path(name, w=1.0, y=[3, 4, 5], seeds=[seed] * 3)
         assert (torch.tensor(ours).reshape(x.shape) - x).abs().mean() / 2 <= SHARE
 
 

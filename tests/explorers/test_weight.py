@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from cfgtoy import artifacts, datasets, guidance, samplers, schedules
-from cfgtoy.explorers import SamplingExplorer, WeightExplorer, _students
+from cfgtoy.explorers import SamplingExplorer, WeightExplorer, _networks
 from cfgtoy.explorers.weight import PICK, SEEDS
 from tests.book.support import ROOT
 from tests.waiting import eventually, resize, settle
@@ -127,7 +127,9 @@ def test_student_draws_the_photographs_where_it_is_asked_to(open_page: Open) -> 
             })"""
         )
         shown = np.array(tiles, float).reshape(len(PICK), 32, 3, 32, 3, 3).mean((2, 4))
-        *_, (_, _, x) = _students.path("cifar10-student", w=w, y=y, seeds=[SEEDS[name] for name in PICK])
+        *_, (_, _, x) = _networks.student_path(
+            "cifar10-student", w=w, y=y, seeds=[SEEDS[name] for name in PICK]
+        )
         want = ((x.permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).numpy()
         assert np.abs(shown - want).mean() < 6  # of enlarging and of the mean over three pixels each way
     assert "learned w from 0 to 4" in widget.get_by_role("status").inner_text()
