@@ -21,19 +21,15 @@ _OPEN = "Not answered yet: put your answer in the cell above, then run both agai
 class Check:
     """A question's check, called with an answer.
 
-    The expected answer is computed by the chapter, not written down, so that reading the check gives nothing away. An
-    answer of ``None`` or ``...`` is an open question, not an error: a chapter runs through unanswered.
+    The chapter computes the expected answer, so that reading the check gives nothing away. An answer of ``None`` or
+    ``...`` is an open question, not an error: a chapter runs through unanswered.
 
     Args:
         expected: The right answer: a number, an array or tensor, text, a truth value, or a function.
         rtol, atol: Relative and absolute tolerance for numbers.
-        on: For a function, the arguments to call it with: a tuple each.
+        on: For a function, the arguments to call it with: a tuple each, at least one or a ``ValueError``.
         hints: Likely wrong answers, as for ``expected``, paired with what to say to them; the first that fits is told.
-        hint: What to say to any other wrong answer.
-        right: What to add when the answer is right.
-
-    Raises:
-        ValueError: if ``expected`` is a function and ``on`` is empty.
+        hint, right: What to say to any other wrong answer, and what to add when the answer is right.
     """
 
     expected: Any
@@ -61,9 +57,8 @@ class Check:
     def data(self) -> dict[str, Any]:
         """What judges an answer without Python, for JSON.
 
-        ``kind`` is ``"numbers"``, ``"text"``, ``"truth"``, or ``"code"`` where only Python can judge. All but the
-        last come with ``expected`` and the ``hints`` of the same kind and shape: numbers as a flat list, of which
-        ``scalar`` says whether a bare number is meant.
+        ``kind`` is ``"numbers"``, ``"text"``, ``"truth"``, or ``"code"``, which only Python can judge and so comes
+        alone. Numbers are a flat list; ``scalar`` says whether a bare one is meant. The ``hints`` are of that kind.
         """
         kind, shape, expected = _plain(self.expected)
         if kind == "code":

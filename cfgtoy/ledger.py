@@ -17,13 +17,7 @@ Verdict = Literal["holds", "holds with a caveat", "fails as stated"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measured statement; what a notebook shows and the ledger collects.
-
-    Attributes:
-        what, figure: The quantity that was measured, in words, and its value as text, already rounded.
-        verdict: ``"holds"``, ``"holds with a caveat"`` or ``"fails as stated"``.
-        caveat: The condition under which it holds, or what happens instead; may be empty.
-    """
+    """One measured statement, as :func:`measured` takes it, ``figure`` as text, already rounded."""
 
     what: str
     figure: str
@@ -45,10 +39,10 @@ def measured(what: str, figure: Any, holds: bool, caveat: str = "", *, digits: i
 
     Args:
         what: The quantity, in words: ``"variance of the ODE's samples at γ = 3"``.
-        figure: A number, a 0-d array or tensor, a sequence of them, a mapping from names to them, or text that is shown
-            as it is (see `below`).
-        holds: Whether the claim holds. Give a comparison with a tolerance, not a constant.
-        caveat: When it holds only on a condition, the condition; when it fails, what happens instead.
+        figure: A finite number, a 0-d array or tensor, a sequence of them, a mapping from names to them, or text that
+            is shown as it is (see `below`).
+        holds, caveat: Whether the claim holds, by a comparison with a tolerance; where it holds only on a condition,
+            the condition, and where it fails, what happens instead.
         digits: Significant digits to round numbers to, at least 1: the same line on another processor.
 
     Raises:
@@ -58,8 +52,7 @@ def measured(what: str, figure: Any, holds: bool, caveat: str = "", *, digits: i
         raise ValueError("what: got an empty text; it takes the quantity that was measured, in words")
     if digits < 1:
         raise ValueError(f"digits: got {digits}; it takes an integer of at least 1")
-    survived: Verdict = "holds with a caveat" if caveat else "holds"
-    verdict: Verdict = survived if holds else "fails as stated"
+    verdict: Verdict = "fails as stated" if not holds else "holds with a caveat" if caveat else "holds"
     return Measurement(what.strip(), _text(figure, digits), verdict, caveat.strip())
 
 

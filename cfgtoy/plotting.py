@@ -30,19 +30,11 @@ with needs("explorers"):
 INK = "#707070"
 """Axes, ticks and text: 4.9:1 on white, 3.8:1 on #121212 (the book's pages lighten figures in dark mode)."""
 
-class_colors: tuple[str, ...] = (
-    "#0072b2",  # blue
-    "#d55e00",  # vermilion
-    "#009e73",  # green
-    "#cc79a7",  # purple
-    "#e69f00",  # orange
-    "#56b4e9",  # sky
-    "#8c8c8c",  # grey, where the palette has black
-    "#b3a100",  # the palette's yellow, darkened so that it shows on white
-)
+# blue, vermilion, green, purple, orange, sky, grey for the palette's black, its yellow darkened to show on white
+class_colors = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c", "#b3a100")
 """Okabe and Ito's palette [Okabe & Ito 2008], in the order in which classes take them."""
 
-_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+_MARKERS = "o^sDvPX*"
 _PIXELS_PER_INCH = 100  # of the page; the image has twice as many
 _Extent = float | tuple[float, float, float, float]
 
@@ -52,6 +44,7 @@ def use_style() -> None:
     mpl.rc("axes", edgecolor=INK, facecolor="none", prop_cycle=cycler(color=class_colors))
     mpl.rc("axes", labelcolor=INK, labelsize=11, titlecolor=INK, titlesize=11)
     mpl.rc("axes.spines", right=False, top=False)
+    mpl.rc(("xtick", "ytick"), color=INK, labelsize=10)
     mpl.rc("figure", dpi=_PIXELS_PER_INCH, facecolor="none", figsize=(4.8, 3.2))
     mpl.rc("figure.constrained_layout", use=True)
     mpl.rc("font", size=11)
@@ -61,8 +54,6 @@ def use_style() -> None:
     mpl.rc("lines", linewidth=2.0)
     mpl.rc("savefig", dpi=2 * _PIXELS_PER_INCH, facecolor="none")
     mpl.rc("text", color=INK)
-    mpl.rc("xtick", color=INK, labelsize=10)
-    mpl.rc("ytick", color=INK, labelsize=10)
 
 
 def subplots(
@@ -75,8 +66,8 @@ def subplots(
         size: Width and height of the whole figure in inches, 100 page pixels each. By default 4.8 × 3.2 for
             one panel, and panels of about 2.1 × 2.4 or 2.9 × 2.9 otherwise.
     """
-    widths = {1: (4.8, 3.2), 2: (5.8, 2.9), 3: (6.4, 2.45)}
-    width, height = widths[_checks.one_of("columns", columns, widths)]
+    sizes = {1: (4.8, 3.2), 2: (5.8, 2.9), 3: (6.4, 2.45)}
+    width, height = sizes[_checks.one_of("columns", columns, sizes)]
     return plt.subplots(rows, columns, figsize=size or (width, height * rows), layout="constrained", **kwargs)
 
 

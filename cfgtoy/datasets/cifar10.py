@@ -1,7 +1,7 @@
 """CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html), read without trusting its pickles.
 
-Three layouts give the same arrays: the official archive, its unpacked folder, and a packed folder of lossless WebP
-strips in ``.npz`` files. Nothing is extracted to disk, and the pickles pass through an unpickler that makes only data.
+The official archive, its unpacked folder, and a packed folder of lossless WebP strips in ``.npz`` files give the same
+arrays. Nothing is extracted to disk, and the pickles pass through an unpickler that makes only data.
 """
 
 import gzip
@@ -62,10 +62,15 @@ def load(
     path = locate(root) if root else _cached(download, progress)
     if path.is_file():
         parts = _read_archive(path, BATCHES[split], verify)
-    elif any(path.glob("*_batch*.npz")):
-        parts = [_read_packed(path / f"{name}.npz", verify) for name in BATCHES[split]]
     else:
-        parts = [_read_batch(_read_bytes(path / name), path / name) for name in BATCHES[split]]
+        packed = any(path.glob("*_batch*.npz"))
+        files = [path / (f"{name}.npz" if packed else name) for name in BATCHES[split]]
+        for file in files:
+            if not file.is_file():
+                raise FileNotFoundError(f"{file}: missing; the folder is not complete")
+        parts = [
+            _read_packed(file, verify) if packed else _read_batch(file.read_bytes(), file) for file in files
+        ]
     images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     return ImageData(torch.from_numpy(images), torch.from_numpy(labels), CLASSES)
 
@@ -88,7 +93,6 @@ def locate(root: str | Path) -> Path:
 def _cached(download: bool, progress: bool) -> Path:
     with needs("images"):
         import pooch
-
     cache = Path(pooch.os_cache("cfgtoy"))
     if not download and not (cache / ARCHIVE).is_file():
         raise FileNotFoundError(f"{cache / ARCHIVE}: not there, and download=False")
@@ -105,7 +109,6 @@ def fetch(
     with needs("images"):
         import pooch
         from filelock import FileLock
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -152,15 +155,6 @@ def _download(url: str, part: Path, progress: bool, retries: int) -> None:
             if failures >= retries or 400 <= status < 500:
                 raise OSError(f"could not download {url}: {error}") from error
             time.sleep(min(2.0**failures / 8, 10))
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError(f"{path}: larger than any CIFAR-10 batch")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: missing; the {FOLDER} folder is not complete") from error
 
 
 def _read_archive(path: Path, names: tuple[str, ...], verify: bool) -> list[_Batch]:
@@ -227,8 +221,6 @@ def _read_packed(path: Path, verify: bool) -> _Batch:
             labels, digest = archive["labels"], str(archive["sha256_nhwc"])
         with ThreadPoolExecutor(8) as pool:
             images = np.concatenate(list(pool.map(_decode_strip, strips)))  # (n, 32, 32, 3)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: missing; the packed folder is not complete") from error
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: truncated or altered ({error})") from error
     if verify and hashlib.sha256(images.tobytes()).hexdigest() != digest:
@@ -241,7 +233,6 @@ def _read_packed(path: Path, verify: bool) -> _Batch:
 def _decode_strip(strip: np.ndarray) -> np.ndarray:
     with needs("images"):
         from PIL import Image
-
     with Image.open(io.BytesIO(strip.tobytes()), formats=["WEBP"]) as image:
         if image.mode != "RGB" or image.width != 32:
             raise ValueError(f"a strip is {image.mode}, {image.width} pixels wide, takes RGB, 32")

@@ -57,14 +57,13 @@ def load(path: str | Path, split: str = "train", *, size: int = 32, channels: in
 def _read(file: Path, size: int, channels: int) -> np.ndarray:
     with needs("images"):
         from PIL import Image, ImageOps
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as handle:
                 image = ImageOps.exif_transpose(handle).convert("RGB" if channels == 3 else "L")
         side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
+        left, top = ((length - side) // 2 for length in image.size)
         square = (left, top, left + side, top + side)
         pixels = np.asarray(image.crop(square).resize((size, size), Image.Resampling.LANCZOS))
     except Exception as error:  # Pillow raises many kinds for broken files

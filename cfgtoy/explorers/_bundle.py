@@ -1,7 +1,6 @@
 """Join ES modules into text that runs anywhere: as one module for JupyterLab, as classic scripts for a page.
 
-The modules stay plain ``.mjs`` files with relative imports, so that Node can test them as they are. Forms of ``import``
-and ``export`` other than those listed at `Module` are an error here, not a surprise in a browser.
+The modules stay plain ``.mjs`` files with relative imports, so that Node can test them as they are.
 """
 
 import hashlib
@@ -34,12 +33,9 @@ class BundleError(ValueError):
 class Module:
     """One ES module, rewritten as an entry of a registry on the page.
 
-    Understood, each at the start of a line: ``import { a, b as c } from "./x.mjs"``, ``import * as x from``
-    and ``import x from``; ``export function``, ``export async function``, ``export class``,
-    ``export const name``, ``export { a, b as c }`` and ``export default``.
-
-    ``import text from "./x.mjs?worker"`` gives a script as text: it runs ``x.mjs`` and all that it imports in a worker
-    of its own, and calls its default export with the worker's ``self``.
+    Understood, at the start of a line: ``import { a, b as c } from "./x.mjs"``, ``import * as x from`` and ``import x
+    from``; ``export`` before ``function``, ``async function``, ``class``, ``const``, ``{ a, b as c }`` and ``default``.
+    ``import text from "./x.mjs?worker"`` is the text of a script for a worker: the default export gets its ``self``.
 
     ``key`` is the module's name and a hash of its rewritten text, and so of all that it imports; ``script``, a classic
     script, fills the entry, once however often it runs.

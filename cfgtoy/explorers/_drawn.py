@@ -1,4 +1,8 @@
-"""What the explorers share whose pictures a network draws, in the page or in the kernel."""
+"""What the explorers share whose pictures a network draws.
+
+In a page the weights of ``data/`` lie beside it, come when the reader asks for what was not drawn beforehand, and run
+in the browser; in JupyterLab the browser gets them from the kernel, or the kernel draws with PyTorch.
+"""
 
 import base64
 import io
@@ -9,6 +13,7 @@ import torch
 import traitlets
 from torch import Tensor
 
+from .. import _checks
 from ..datasets.images import to_uint8
 from ..images.sheets import sheet
 from . import _weights
@@ -61,10 +66,7 @@ class Drawn(Explorer):
             if "webgpu" in question:
                 buffer = _weights.webgpu()[1].encode()
             elif "weights" in question:
-                if question["weights"] not in self.networks:
-                    takes = ", ".join(self.networks)
-                    raise ValueError(f"weights: got {question['weights']!r}, takes {takes}")
-                buffer = _weights.read(question["weights"])
+                buffer = _weights.read(_checks.one_of("weights", question["weights"], self.networks))
             else:
                 parts = [torch.as_tensor(part).flatten() for row in self._numbers(question) for part in row]
                 buffer = torch.cat(parts).numpy().tobytes()

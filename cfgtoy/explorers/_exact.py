@@ -28,7 +28,6 @@ def _lists(value: GaussianMixture) -> dict[str, Any]:
 
 
 def _to_json(value: GaussianMixture, _: Any) -> dict[str, Any]:
-    """Lists of its numbers, and whether it is the one that an explorer has where none is given."""
     return {**_lists(value), "usual": _lists(value) == _lists(datasets.three_gaussians())}
 
 
@@ -140,7 +139,6 @@ class ForwardExplorer(MixtureExplorer):
     """The noisy data at any log-SNR, and where a schedule spends its noise levels."""
 
     module = JS / "forward.mjs"
-
     lam = number(1.0, -20, 20, "log-SNR λ in [−20, 20].")
     schedule = one_of(
         ["cosine", "uniform", "linear", "lognormal"],
@@ -163,7 +161,6 @@ class FieldExplorer(MixtureExplorer):
     """Exact scores and the guided field as arrows; classes can be dragged and widened."""
 
     module = JS / "field.mjs"
-
     w = number(2.0, doc="Guidance weight, 0 for the plain conditional field.")
     lam = number(0.0, -20, 20, "log-SNR λ in [−20, 20].")
     y = integer(0, doc="The class c that guidance is for.")
@@ -195,7 +192,6 @@ class ParticleExplorer(MixtureExplorer):
     """One particle under guidance: the scores at it, its estimate of the data, and its way as λ rises."""
 
     module = JS / "particle.mjs"
-
     w = number(2.0, doc="Guidance weight, 0 for plain conditional sampling.")
     lam = number(0.0, -6, 8, "log-SNR λ in [−6, 8].")
     y = integer(0, doc="The class c that guidance is for.")
@@ -241,7 +237,6 @@ class SamplingExplorer(Sampled):
     """
 
     module = JS / "sampling.mjs"
-
     w = number(2.0, doc="Guidance weight, 0 for plain conditional sampling.")
     n = integer(4000, 10, 20000, "Particles, 10 … 20000.")
     y = integer(None, doc="One class, or None for all.")
@@ -262,7 +257,6 @@ class TemperatureExplorer(MixtureExplorer):
 
     _panels = 2
     module = JS / "temperature.mjs"
-
     temperature = number(0.5, 0.05, 20, "T in [0.05, 20]; below 1 is sharper.")
     w = number(2.0, doc="Guidance weight of the guided panel.")
     route = one_of(
@@ -307,7 +301,6 @@ class TradeoffExplorer(Sampled):
 
     _panels = 2
     module = JS / "tradeoff.mjs"
-
     w = number(1.0, doc="Guidance weight of the mark on the curve.")
     blur = number(0.0, 0, 10, "Standard deviation, 0 … 10, by which the model believes the data wider.")
     distance = one_of(

@@ -54,7 +54,7 @@ class Frames(StaticWidget):
 
     def _frame(self) -> str:
         """The frame on show as base64, drawn if it is not among those drawn before."""
-        return self.frames.get(self._key) or _text(self._draw(self.choice, self.position))
+        return self.frames.get(self._key) or base64.b64encode(self._draw(self.choice, self.position)).decode()
 
     def _answer(self, change: Any) -> None:
         """Draw what the front end has not got."""
@@ -80,22 +80,18 @@ def frames(
     """A slider over the figures ``fn(value)``: drawn beforehand, so that it also runs with no kernel.
 
     Args:
-        fn: Draws one figure: ``fn(value)``, or ``fn(value, choice)`` where ``choices`` are given. Returns a
-            matplotlib figure, made with `cfgtoy.plotting.subplots`, or the bytes of a PNG.
+        fn: Draws one figure, of `cfgtoy.plotting.subplots` or as the bytes of a PNG, for a value, and a choice if any.
         values: What the slider runs over, in order; at least two. About a dozen keeps a page light.
         label, caption: Name of the slider, ``"guidance weight w"``, and a line below the picture.
         alt: What the picture shows, for readers who do not see it: text, in which ``{value}`` and
             ``{choice}`` are replaced by what the controls say, or a function of the arguments of ``fn``.
-        fmt: How a value is written beside the slider: a format string or a function.
-        start: The value to start at; by default the first.
+        fmt, start: How a value is written, a format string or a function; the value to start at, by default the first.
         choices, choice_label: A second control, names, or names with the values to pass to ``fn``; and its own name.
-        fine: In JupyterLab, the number of steps between two neighbouring ``values``, which must then be
-            numbers: those in between are drawn by the kernel when the slider stops there.
+        fine: In JupyterLab, the steps from one of ``values``, then numbers, to the next: the kernel draws at a stop.
         colors, dpi: Colours of a frame's palette, 2 to 256; pixels an inch, of which a page shows 100.
 
-    Raises:
-        ValueError: if there are fewer than two values, ``start`` is not among them, ``choices`` come without
-            ``choice_label``, or ``fine`` is below 1.
+    A ``ValueError`` for fewer than two values, a ``start`` not among them, ``choices`` without ``choice_label``, or
+    ``fine`` below 1.
     """
     _checks.require(len(values) > 1, "values", f"{len(values)}", "at least two for a slider")
     _checks.require(start is None or start in values, "start", repr(start), "one of values")
@@ -126,13 +122,9 @@ def frames(
         return alt.replace("{value}", labels[position]).replace("{choice}", name)
 
     places = itertools.product(range(len(options)), range(0, len(everywhere), fine))
-    ready = {f"{choice},{position}": _text(draw(choice, position)) for choice, position in places}
+    ready = {f"{c},{i}": base64.b64encode(draw(c, i)).decode() for c, i in places}
     alts = [[describe(position, *option) for position in range(len(everywhere))] for option in options]
     first = 0 if start is None else list(values).index(start) * fine
     told = {"label": label, "choice_label": choice_label, "caption": caption, "alt": alts[0][first]}
     lists = {"labels": labels, "choices": list(named), "alts": alts, "frames": ready}
     return Frames(draw, everywhere, width=max(widths), stride=fine, position=first, **told, **lists)
-
-
-def _text(png: bytes) -> str:
-    return base64.b64encode(png).decode()

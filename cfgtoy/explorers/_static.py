@@ -20,13 +20,11 @@ _COUNT = itertools.count()
 class StaticWidget(anywidget.AnyWidget):
     """An `anywidget.AnyWidget` whose output also carries a page fragment that runs the same ES module.
 
-    A subclass names its ``module``, a ``.mjs`` file that may import its neighbours, ``styles`` beside those that all
-    widgets share, and synced traits, whose values, as JSON, are what the module's ``model.get`` finds in either place.
-    The module's default export is anywidget's ``{ initialize?({ model }), render({ model, el }) }``. The fragment needs
-    no kernel, no network and no other file, over http and from disk. Where no script runs, the still image shows.
+    A subclass names its ``module``, an ``.mjs`` file with anywidget's default export, further ``styles``, and synced
+    traits, whose values, as JSON, are what the module's ``model.get`` finds in either place. The fragment needs no
+    kernel, no network and no other file, over http and from disk. Where no script runs, the still image shows.
 
-    ``live`` says whether a kernel answers: true in JupyterLab, false in the page; ``alt`` what the widget shows, for
-    readers who do not see it.
+    ``live`` says whether a kernel answers, ``alt`` what the widget shows, for readers who do not see it.
     """
 
     module: ClassVar[Path]

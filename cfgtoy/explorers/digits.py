@@ -22,9 +22,6 @@ _classifier = cache(artifacts.load_noisy_classifier)
 class DigitsExplorer(Drawn):
     """Ten digits, one a class, from one noise, drawn by the shipped U-Net or its student while the reader sets w.
 
-    In a page the weights of ``data/`` lie beside it and run in the browser; in JupyterLab the browser gets them from
-    the kernel, or the kernel draws with PyTorch.
-
     ``images`` (10, 1, 8, 8), float32, in [−1, 1] or a little beyond, holds the digits on screen, with ``"both"`` those
     of the first row; None before a browser showed them. It can be observed.
     """
@@ -32,7 +29,6 @@ class DigitsExplorer(Drawn):
     networks = (NETWORK, CLASSIFIER, STUDENT)
     tiles = (10, 8, 660)
     module = JS / "digits.mjs"
-
     w = number(1.0, doc="Guidance weight, 0 for plain conditional sampling.")
     steps = integer(20, 2, 64, "T, 2 … 64 levels, evenly spaced in λ from −9 to 10.")
     sampler = one_of(["dpm++2m", "ddim"], "the teacher's.")
@@ -67,12 +63,10 @@ class DigitsExplorer(Drawn):
         """
         denoiser = _networks.teacher(NETWORK)
         y, seeds = range(len(denoiser.classes)), [seed] * len(denoiser.classes)
+        how: dict[str, Any] = {"w": w, "y": y, "seeds": seeds}
         if rule == "student":
-            pushes = _networks.student_push(STUDENT, w=w, y=y, seeds=seeds)
-            for (lam, _, x), push in zip(
-                _networks.student_path(STUDENT, w=w, y=y, seeds=seeds), pushes, strict=True
-            ):
-                yield lam, x, push
+            path, pushes = _networks.student_path(STUDENT, **how), _networks.student_push(STUDENT, **how)
+            yield from ((lam, x, push) for (lam, _, x), push in zip(path, pushes, strict=True))
             return
         guided = guidance.rule(rule)(denoiser, w=w, classifier=_classifier(CLASSIFIER))
         z, grid = _noise.pictures(denoiser.shape, seeds), schedules.Uniform(LO, HI).grid(steps)

@@ -19,9 +19,7 @@ class PhotosExplorer(Drawn):
 
     Ten classes from two noises, or one class from twenty. The student's teacher, of four times the size, comes when the
     reader presses its button; it draws ten pictures, ten classes from one noise or one class from ten, by
-    classifier-free guidance at eighteen levels. In a page the weights lie beside it and run in the browser, once the
-    reader asks for what was not drawn beforehand; in JupyterLab the browser gets them from the kernel, or the kernel
-    draws with PyTorch.
+    classifier-free guidance at eighteen levels.
 
     ``images`` (n, 3, 32, 32), float32, in [−1, 1] or a little beyond, holds the pictures on screen, row by row: the
     student's twenty, the teacher's ten, or ten of each, the teacher's rows below the student's; None before a browser
@@ -31,7 +29,6 @@ class PhotosExplorer(Drawn):
     networks = (STUDENT, TEACHER)
     tiles = (ACROSS, 2, 560)
     module = JS / "photos.mjs"
-
     w = number(1.0, 0.0, 1e3, "Guidance weight; beyond 4, the most that it has learned, the student takes 4.")
     network = one_of(
         ["student", "teacher", "both"], "who draws; the teacher comes when the reader asks for it."

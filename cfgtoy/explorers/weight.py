@@ -33,7 +33,6 @@ class WeightExplorer(Sampled):
     """
 
     module = JS / "weight.mjs"
-
     w = number(8.0, doc="Guidance weight, 0 for plain conditional sampling.")
     n = integer(1200, 10, 20000, "Particles, 10 … 20000.")
     steps = integer(40, 2, 512, "T, 2 … 512 noise levels, evenly spaced in λ from −20 to 20.")

@@ -21,8 +21,7 @@ def degraded(
             ``"skip"``, the middle block is left out.
         std: of that blur, in pixels of the attention's resolution; 0 changes nothing.
 
-    Raises:
-        ValueError: no U-Net, no attention in it, an unknown ``how``, or a negative ``std``.
+    A ``ValueError`` for no U-Net, no attention in it, an unknown ``how``, or a negative ``std``.
 
     Source: Ahn et al. 2024 (PAG, identity); Hong 2024 (SEG, blurred); Hyung et al. 2024 (skip-layer).
     """

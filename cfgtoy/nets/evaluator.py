@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .. import _checks
 from ._sized import Sized
 
 
@@ -47,8 +48,8 @@ class Evaluator(Sized):
     ) -> None:  # fmt: skip
         super().__init__()
         channels, residuals = tuple(channels), tuple(residuals)
-        if len(channels) != len(residuals) + 1:
-            raise ValueError(f"residuals: got {residuals} for channels {channels}, takes one number a level")
+        fits, got = len(channels) == len(residuals) + 1, f"{residuals} for channels {channels}"
+        _checks.require(fits, "residuals", got, "one number a level")
         self.args = {
             "in_channels": in_channels, "num_classes": num_classes, "channels": channels, "residuals": residuals,
         }  # fmt: skip

@@ -21,13 +21,12 @@ def load_net(
     """The network of a weight file, in evaluation mode and without gradients, and what else was in the file.
 
     Args:
-        name: as :func:`cfgtoy.artifacts.load`.
+        name, device: as :func:`cfgtoy.artifacts.load`; so is a ``FileNotFoundError``.
         role: what the file must say it is, or one of several.
-        device, dtype: of the parameters, whatever type the file holds.
+        dtype: of the parameters, whatever type the file holds.
 
     Raises:
         ValueError: when the file is damaged, has another role, or its tensors do not fit the network it names.
-        FileNotFoundError: as :func:`cfgtoy.artifacts.load`.
     """
     artifact = load(name)
     meta, where = artifact.meta, artifact.path

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import _checks
 from ._sized import Sized
 
 
@@ -110,8 +111,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, head: int) -> None:
         super().__init__()
-        if channels % head:
-            raise ValueError(f"head: got {head}, takes a divisor of the {channels} channels")
+        _checks.require(channels % head == 0, "head", f"{head}", f"a divisor of the {channels} channels")
         self.head = head
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.out = nn.Linear(channels, channels, bias=False)
@@ -142,10 +142,9 @@ class Encoder(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         if len(channels) != len(blocks) or image_size % 2 ** (len(channels) - 1):
-            raise ValueError(
-                f"channels: got {tuple(channels)} for blocks {tuple(blocks)} and image size {image_size}; takes one "
-                "width and one number of blocks a level, and a size that halves between levels"
-            )
+            got = f"{tuple(channels)} for blocks {tuple(blocks)} and image size {image_size}"
+            takes = "one width and one number of blocks a level, and a size that halves between levels"
+            raise ValueError(f"channels: got {got}, takes {takes}")
         self.stem = conv(in_channels, channels[0], bias=True)
         self.levels = nn.ModuleList()
         c, size = channels[0], image_size
@@ -203,8 +202,7 @@ class UNet(_Down):
         channels: width of each level, from full resolution down; each level halves the resolution.
         blocks: residual blocks on the way down at each level; as many on the way up.
         attention: resolutions at which a level ends in self-attention. With any, the middle has it too.
-        cond, head: width of the conditioning vector, and of an attention head.
-        dropout: before the second convolution of a block, in training.
+        cond, head, dropout: width of the conditioning vector, and of an attention head; rate in a block, in training.
         strength: whether it takes a guidance weight as one more input, as a student does.
 
     Raises:
@@ -224,16 +222,14 @@ class UNet(_Down):
             self.args[name] for name in ("channels", "blocks", "attention", "cond", "head", "dropout")
         )
         self.merges, self.ups, self.levels = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        c, resolution = channels[-1], self.args["image_size"] >> (len(channels) - 1)
+        c, side = channels[-1], self.args["image_size"] >> (len(channels) - 1)
         for width, count in reversed(list(zip(channels, blocks, strict=True))):
             self.ups.append(conv(c, width, 1) if c != width else nn.Identity())
             c = width
             self.merges.append(nn.ModuleList(conv(c, c, 1) for _ in range(count)))
-            level = [
-                Block(c, c, cond, dropout, resolution in attention and i == 0, head) for i in range(count)
-            ]
+            level = [Block(c, c, cond, dropout, side in attention and i == 0, head) for i in range(count)]
             self.levels.append(nn.ModuleList(level))
-            resolution *= 2
+            side *= 2
         self.last = conv(c, self.args["in_channels"], bias=True, zero=True)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
