@@ -43,7 +43,7 @@ class Check:
 
     def __post_init__(self) -> None:
         if callable(self.expected) and not self.on:
-            raise ValueError("on: got nothing; to check a function it takes arguments to call it with")
+            raise ValueError("on: got nothing, takes the arguments to call a function with")
 
     def __call__(self, answer: Any) -> None:
         """Print whether ``answer`` is right, and if not, in what it differs."""

@@ -23,21 +23,18 @@ from ._traits import Explorer, one_of
 class Drawn(Explorer):
     """Pictures on screen, ``images``, and whoever draws them: the page's networks, or the kernel.
 
-    A subclass says what ``_start`` and ``_numbers`` are, and sets ``about``, whose ``shape`` is that of a picture.
+    A subclass names its ``networks``, the weights that the browser may ask for, the first of which names the explorer;
+    gives ``tiles``, the still picture's columns, pixels a pixel and width on a page, ``_numbers``, and ``_start``, the
+    pictures (n, c, h, w) that a page shows at first; and sets ``about``, whose ``shape`` is that of a picture.
     """
 
     networks: ClassVar[tuple[str, ...]]
-    """The weights that the browser may ask for; the first names the explorer."""
     tiles: ClassVar[tuple[int, int, int]]
-    """Columns, pixels a pixel, and width on a page of the still picture."""
-
+    _start: Any
     backend = one_of(["page", "kernel"], "who draws in JupyterLab, the browser or PyTorch.")
     about = traitlets.Dict().tag(sync=True)
     images = traitlets.Instance(Tensor, allow_none=True)
     _images = traitlets.Any(None, allow_none=True).tag(sync=True)  # as the browser sends them, float32
-
-    _start: Any
-    """The pictures at the settings that the widget was made with, (n, c, h, w): what a page shows at first."""
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)

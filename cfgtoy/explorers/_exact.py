@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import _checks, datasets, guidance, metrics, plotting, process, samplers, schedules
 from ..mixture import GaussianMixture
-from ._traits import JS, Explorer, checked, each, integer, number, one_of, that, words
+from ._traits import JS, Explorer, checked, each, flag, integer, number, one_of, that, words
 
 _MOST = 64  # components that the browser draws
 _NUMBERS = ("means", "covs", "weights")
@@ -141,8 +141,7 @@ class ForwardExplorer(MixtureExplorer):
     module = JS / "forward.mjs"
     lam = number(1.0, -20, 20, "log-SNR λ in [−20, 20].")
     schedule = one_of(
-        ["cosine", "uniform", "linear", "lognormal"],
-        "the last two are DDPM's linear β and EDM's training law.",
+        ["cosine", "uniform", "linear", "lognormal"], "linear is DDPM's β, lognormal EDM's law."
     )
     shift = number(0.0, -10, 10, "Added to every λ of the schedule, in [−10, 10].")
     alt = words(
@@ -168,8 +167,7 @@ class FieldExplorer(MixtureExplorer):
         ("guided",),
         each(_LAYERS.__contains__),
         f"any of {', '.join(map(repr, _LAYERS))}",
-        f"Arrows to draw: any of {', '.join(_LAYERS)}. Those of ∇log p(z|c), of ∇log p(z), of their difference, "
-        "which is the implicit classifier's gradient, and of their guided sum.",
+        f"Arrows: any of {', '.join(_LAYERS)}; of ∇log p(z|c), ∇log p(z), their difference and the guided sum.",
         "Sequence[str]",
         list,
     )
@@ -199,13 +197,7 @@ class ParticleExplorer(MixtureExplorer):
     z2 = number(-0.5, -20, 20, "Where the particle was put, second coordinate.")
     at = number(0.0, -6, 8, "The log-SNR at which it was put there; with twins always −6.")
     seed = integer(0, 0, 2**31 - 1, "Of the noise of the SDE.")
-    twins = that(
-        False,
-        lambda value: isinstance(value, bool),
-        "True or False",
-        "Whether a twin follows the SDE.",
-        "bool",
-    )
+    twins = flag(False, "Whether a twin follows the SDE from the same start.")
     alt = words("One particle with its class, unconditional and guided arrows, its estimate, and its way.")
 
     def _draw(self, *axes: Any) -> None:
@@ -240,9 +232,7 @@ class SamplingExplorer(Sampled):
     w = number(2.0, doc="Guidance weight, 0 for plain conditional sampling.")
     n = integer(4000, 10, 20000, "Particles, 10 … 20000.")
     y = integer(None, doc="One class, or None for all.")
-    interval = checked(
-        None, _interval, "Guide only where lo ≤ λ ≤ hi; None is everywhere.", "tuple[float, float] | None"
-    )
+    interval = checked(None, _interval, "Guide where lo ≤ λ ≤ hi; None: all.", "tuple[float, float] | None")
     density = one_of(["tilted", "true"], "the bands; p(z|c) p(c|z)^w or p(z|c). The other is dashed.")
     alt = words(
         "Guided samples of each class over the tilted density, with play, w, v and the steps under sliders."
@@ -260,9 +250,7 @@ class TemperatureExplorer(MixtureExplorer):
     temperature = number(0.5, 0.05, 20, "T in [0.05, 20]; below 1 is sharper.")
     w = number(2.0, doc="Guidance weight of the guided panel.")
     route = one_of(
-        ["exact", "score", "noise"],
-        "draws from p(x|c)^(1/T), or samples with the score divided by T, or with the noise times √T. "
-        "The last two do not lead there.",
+        ["exact", "score", "noise"], "draws of p(x|c)^(1/T), or samples with score/T, or with noise·√T."
     )
     seed = integer(0, 0, 2**31 - 1, "Of all random numbers.")
     alt = words("Two panels of samples: a temperature T set by one slider, a guidance weight w by the other.")
@@ -303,10 +291,7 @@ class TradeoffExplorer(Sampled):
     module = JS / "tradeoff.mjs"
     w = number(1.0, doc="Guidance weight of the mark on the curve.")
     blur = number(0.0, 0, 10, "Standard deviation, 0 … 10, by which the model believes the data wider.")
-    distance = one_of(
-        ["class", "pooled"],
-        "Fréchet distance of each class to its truth, averaged, or of all samples to all data, as FID.",
-    )
+    distance = one_of(["class", "pooled"], "Fréchet's, each class to its own truth, or all to all, as FID.")
     alt = words(
         "The curve of Inception Score against Fréchet distance as w grows, beside the samples at one w."
     )

@@ -87,7 +87,7 @@ def frames(
             ``{choice}`` are replaced by what the controls say, or a function of the arguments of ``fn``.
         fmt, start: How a value is written, a format string or a function; the value to start at, by default the first.
         choices, choice_label: A second control, names, or names with the values to pass to ``fn``; and its own name.
-        fine: In JupyterLab, the steps from one of ``values``, then numbers, to the next: the kernel draws at a stop.
+        fine: In JupyterLab, steps from one of the ``values`` (numbers, then) to the next; the kernel draws at a stop.
         colors, dpi: Colours of a frame's palette, 2 to 256; pixels an inch, of which a page shows 100.
 
     A ``ValueError`` for fewer than two values, a ``start`` not among them, ``choices`` without ``choice_label``, or

@@ -75,6 +75,11 @@ def each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(fits, value))
 
 
+def flag(default: bool, doc: str) -> checked:
+    """True or False."""
+    return that(default, lambda value: isinstance(value, bool), "True or False", doc, "bool")
+
+
 def words(default: str, doc: str = "What the reader sees, in a sentence.") -> checked:
     """Text."""
     return that(default, lambda value: isinstance(value, str), "text", doc, "str")

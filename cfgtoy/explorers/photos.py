@@ -30,9 +30,7 @@ class PhotosExplorer(Drawn):
     tiles = (ACROSS, 2, 560)
     module = JS / "photos.mjs"
     w = number(1.0, 0.0, 1e3, "Guidance weight; beyond 4, the most that it has learned, the student takes 4.")
-    network = one_of(
-        ["student", "teacher", "both"], "who draws; the teacher comes when the reader asks for it."
-    )
+    network = one_of(["student", "teacher", "both"], "who draws; the teacher comes when it is asked for.")
     sampler = one_of(["dpm++2m", "ddim"], "the teacher's.")
     seed = integer(0, 0, 10**8 - 1, "Of the noises.")
     y = integer(None, 0, 9, "The class, 0 … 9, or None for all ten.")
