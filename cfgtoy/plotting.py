@@ -57,10 +57,8 @@ def use_style() -> None:
     mpl.rc("text", color=INK)
 
 
-def subplots(
-    columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = None, **kwargs: Any
-) -> Any:
-    """Figure and axes by `matplotlib.pyplot.subplots`, which gets ``kwargs``, in sizes whose text reads on a phone.
+def subplots(columns: int = 1, rows: int = 1, *, size: tuple[float, float] | None = None, **more: Any) -> Any:
+    """Figure and axes by `matplotlib.pyplot.subplots`, which gets ``more``, in sizes whose text reads on a phone.
 
     Args:
         columns, rows: Panels side by side, 1 to 3 or a ``ValueError``, and above each other.
@@ -69,7 +67,7 @@ def subplots(
     """
     sizes = {1: (4.8, 3.2), 2: (5.8, 2.9), 3: (6.4, 2.45)}
     width, height = sizes[_checks.one_of("columns", columns, sizes)]
-    return plt.subplots(rows, columns, figsize=size or (width, height * rows), layout="constrained", **kwargs)
+    return plt.subplots(rows, columns, figsize=size or (width, height * rows), layout="constrained", **more)
 
 
 def grid_points(extent: _Extent, n: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
