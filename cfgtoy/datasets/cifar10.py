@@ -58,7 +58,7 @@ def load(
         FileNotFoundError: when there is nothing to read at ``root``.
     """
     _checks.one_of("split", split, BATCHES)
-    root = root or os.environ.get(ENVIRONMENT) or None
+    root = root or os.environ.get(ENVIRONMENT)
     path = locate(root) if root else _cached(download, progress)
     if path.is_file():
         parts = _read_archive(path, BATCHES[split], verify)
@@ -68,6 +68,8 @@ def load(
         for file in files:
             if not file.is_file():
                 raise FileNotFoundError(f"{file}: missing; the folder is not complete")
+            if not packed and file.stat().st_size > _LARGEST:
+                raise ValueError(f"{file}: larger than any CIFAR-10 batch")
         parts = [
             _read_packed(file, verify) if packed else _read_batch(file.read_bytes(), file) for file in files
         ]
@@ -78,12 +80,13 @@ def load(
 def locate(root: str | Path) -> Path:
     """The archive, batch folder or packed folder that ``root`` is or holds; raises ``FileNotFoundError`` for none."""
     root = Path(root).expanduser()
-    for file in (root, root / ARCHIVE):
-        if file.is_file():
-            return file
+    if root.is_file():
+        return root
     for folder in (root, root / FOLDER):
         if any((folder / name).is_file() for name in _SIGNS):
             return folder
+    if (root / ARCHIVE).is_file():
+        return root / ARCHIVE
     raise FileNotFoundError(
         f"{root}: no CIFAR-10 here, takes {ARCHIVE}, a {FOLDER} folder, or a packed folder "
         f"(data_batch_1.npz …); set by root= or by the environment variable {ENVIRONMENT}"
