@@ -1,7 +1,5 @@
 """The board: rules × problems × weights × samplers × seeds, measured into a file that can be resumed."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -20,8 +18,6 @@ from .entrants import Entrant, entrant, label
 from .measures import Counted, curl_of, measure
 from .problems import PROBLEMS, Problem, known
 from .problems import problem as make_problem
-
-__all__ = ["read", "run"]
 
 Record = dict[str, Any]
 BATCH = 2000

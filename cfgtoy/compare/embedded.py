@@ -1,15 +1,11 @@
 """A mixture in a plane of a space of many dimensions, as an exact denoiser that costs what the plane costs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
 from ..logsnr import alpha_sigma, as_logsnr, per_sample
 from ..mixture import GaussianMixture
 from ..prediction import Prediction
-
-__all__ = ["Embedded", "plane"]
 
 
 def plane(dim: int, inside: int = 2, seed: int = 0) -> Tensor:

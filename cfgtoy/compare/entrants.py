@@ -1,7 +1,5 @@
 """Whatever may enter a comparison as a rule: a name, a Rule with its options, or a function of one's own."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import inspect
@@ -13,8 +11,6 @@ from typing import Any, NamedTuple
 from ..guidance import PARTS, Rule
 from ..guidance import rule as make_rule
 from ..prediction import Denoiser
-
-__all__ = ["Entrant", "entrant", "label"]
 
 
 class Entrant(NamedTuple):

@@ -1,7 +1,5 @@
 """Rules side by side: one weight means another thing in each, so they are compared by what their weights can reach."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,8 +8,6 @@ from typing import Any
 
 from .. import _checks
 from .entrants import label
-
-__all__ = ["Row", "at_class_probability", "frontier", "hypervolume", "summary"]
 
 Figures = Mapping[str, float | None]
 

@@ -1,7 +1,5 @@
 """Models that are wrong in a known way: what guidance is said to repair."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -10,8 +8,6 @@ from ..mixture import GaussianMixture
 from ..nets import MLP
 from ..prediction import NetDenoiser
 from ..training import fit
-
-__all__ = ["WAYS", "blurred", "mlp", "too_few_modes", "too_narrow"]
 
 
 def blurred(mixture: GaussianMixture, std: float = 0.15) -> GaussianMixture:

@@ -15,8 +15,6 @@ from ..process import diffuse
 from .problems import Problem
 from .truth import CLEAN, ImageTruth, Truth
 
-__all__ = ["MEASURES", "Counted", "curl_of", "measure"]
-
 MEASURES = {
     "kl_class": "KL(samples ‖ p(x | c)), nats",
     "kl_tilted": "KL(samples ‖ tilted density), nats",

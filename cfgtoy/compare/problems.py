@@ -1,7 +1,5 @@
 """Problems to try a rule on: a denoiser to guide, and what is true of its data."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -21,8 +19,6 @@ from ..prediction import Denoiser
 from .embedded import Embedded, plane
 from .imperfect import WAYS, blurred, mlp
 from .truth import ImageTruth, Truth
-
-__all__ = ["PROBLEMS", "Problem", "known", "problem"]
 
 
 @dataclass(frozen=True)

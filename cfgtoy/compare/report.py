@@ -1,14 +1,10 @@
 """A board to read: as a table of text, and as a picture of frontiers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .frontier import Row, at_class_probability, hypervolume, summary
 from .measures import MEASURES
-
-__all__ = ["plot", "table"]
 
 _HEADS = {
     "kl_class": "KL class",

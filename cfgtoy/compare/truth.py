@@ -1,7 +1,5 @@
 """What is known of a problem's data: densities, exact samples, regions, modes. Of images, real ones alone."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +10,6 @@ from torch import Generator, Tensor
 from ..metrics import Manifold
 from ..metrics.extractors import Extractor
 from ..mixture import GaussianMixture
-
-__all__ = ["ImageTruth", "Truth"]
 
 CLEAN = 30.0  # a log-SNR so high that no noise is left, and a mixture's density is that of the data
 DRAWS = 50_000  # exact samples behind a region or an integral

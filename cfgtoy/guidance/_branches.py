@@ -1,8 +1,6 @@
 """Two answers for one sample, with its class and without, from one network or from two; and the weight w between them:
 the paper's, or the scale s = 1 + w that most image tools mean."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """A sample as one vector: lengths and angles over all axes but the first, kept as axes of size one."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

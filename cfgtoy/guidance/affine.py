@@ -1,7 +1,5 @@
 """Sums of predictions with weights that add up to one: away from no class, from another class, from a worse model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -9,8 +7,6 @@ from torch import Tensor
 from .. import _checks
 from ..prediction import NULL, Denoiser, Prediction
 from ._branches import Weight, both, over, weight
-
-__all__ = ["auto", "classifier_free", "negative", "several", "total"]
 
 
 def classifier_free(denoiser: Denoiser, *, w: Weight) -> Denoiser:

@@ -1,7 +1,5 @@
 """Adaptive guidance: the unconditional answer is asked for until it agrees with the conditional one."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -12,8 +10,6 @@ from ..logsnr import as_logsnr
 from ..prediction import NULL, Denoiser, Prediction
 from ._branches import Weight, classes, over, weight
 from ._vectors import inner, norm
-
-__all__ = ["adaptive"]
 
 
 def adaptive(

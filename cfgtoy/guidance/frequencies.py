@@ -1,7 +1,5 @@
 """Frequency-decoupled guidance: one weight for what is coarse in an image, another for what is fine."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,8 +7,6 @@ from torch import Tensor
 from .. import _checks
 from ..prediction import Denoiser, Prediction
 from ._branches import Weight, pushed
-
-__all__ = ["frequency_decoupled"]
 
 
 def frequency_decoupled(denoiser: Denoiser, *, w: Weight, low: float = 0.5) -> Denoiser:

@@ -1,7 +1,5 @@
 """Guidance by the gradient of a classifier, and the classifier that hides in a conditional model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -12,8 +10,6 @@ from ..logsnr import as_logsnr, per_sample
 from ..prediction import NULL, Denoiser, Prediction
 from ._branches import Weight, both, classes, over, weight
 from ._branches import unconditional as without_class
-
-__all__ = ["Classifier", "classifier", "classifier_grad", "implicit_classifier_grad"]
 
 Classifier = Callable[[Tensor, Tensor], Tensor]
 """``(z, logsnr) -> log p(c | z_λ)``, (b, C)."""

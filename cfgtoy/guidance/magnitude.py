@@ -1,7 +1,5 @@
 """Weights that follow the size of the difference: growing with it (power law), or shrinking (MAMBO-G)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -9,8 +7,6 @@ from .. import _checks
 from ..prediction import Denoiser, Prediction
 from ._branches import Weight, pushed
 from ._vectors import norm
-
-__all__ = ["mambo_g", "power_law"]
 
 
 def power_law(denoiser: Denoiser, *, w: Weight, power: float = 0.9) -> Denoiser:

@@ -1,7 +1,5 @@
 """Guidance across one of the two answers rather than along it: APG, tangential damping and CFG-Zero*."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -12,8 +10,6 @@ from ..logsnr import as_logsnr
 from ..prediction import Denoiser, Prediction
 from ._branches import Weight, pushed
 from ._vectors import across, inner, norm
-
-__all__ = ["apg", "cfg_zero_star", "tcfg"]
 
 
 def apg(

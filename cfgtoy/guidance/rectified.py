@@ -1,7 +1,5 @@
 """ReCFG: the unconditional estimate's coefficient from what the data say, not from a sum of one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -12,8 +10,6 @@ from ..logsnr import as_logsnr
 from ..prediction import Denoiser, Prediction
 from ..process import diffuse
 from ._branches import Weight, both, classes, over, weight
-
-__all__ = ["Ratios", "recfg"]
 
 
 class Ratios:

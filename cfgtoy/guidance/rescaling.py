@@ -1,7 +1,5 @@
 """The guided estimate back at a size: the conditional one's (CFG-rescale), or the data's (dynamic thresholding)."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -13,8 +11,6 @@ from ..prediction import Denoiser, Prediction
 from ._branches import Weight
 from ._vectors import inner, norm
 from .table import Rule, rule, wrapped
-
-__all__ = ["dynamic_threshold", "rescale"]
 
 
 def rescale(

@@ -1,7 +1,5 @@
 """Guidance that changes with the noise level: a weight with a shape, CFG++, an interval, and no motion at first."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -14,8 +12,6 @@ from ..logsnr import as_logsnr, per_sample
 from ..prediction import Denoiser, Prediction
 from ._branches import Weight, both, pushed
 from .table import Rule, wrapped
-
-__all__ = ["cfg_plus_plus", "interval", "weight_schedule", "zero_init"]
 
 # Each has mean 1 over u in [0, 1], from noise to data.
 SHAPES: dict[str, Callable[[Tensor], Tensor]] = {

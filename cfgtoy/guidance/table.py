@@ -16,8 +16,6 @@ from .. import _checks
 from ..prediction import Denoiser
 from ._branches import Weight, unconditional, weight
 
-__all__ = ["PARTS", "RULES", "UNGUIDED_AT_ZERO", "Rule", "rule", "wrapped"]
-
 RULES: dict[str, Callable[..., Denoiser]] = {}
 """Every rule by its name, ``f(denoiser, *, w, **options) -> Denoiser``. ``guidance/__init__.py`` fills it."""
 

@@ -1,7 +1,5 @@
 """An interval of noise levels in the units in which people give one."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal, get_args
 
@@ -10,8 +8,6 @@ from torch import Tensor
 
 from .. import _checks
 from ..logsnr import flow_time, from_flow_time
-
-__all__ = ["Unit", "convert_interval"]
 
 Unit = Literal["step", "fraction", "t", "sigma", "logsnr"]
 

@@ -11,8 +11,6 @@ Weights here are the paper's w. diffusers counts in the guidance scale s = 1 + w
 guidance", is w = 0.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from ..._extras import needs

@@ -1,7 +1,5 @@
 """A guidance rule of this package as a guider of diffusers, which its Modular pipelines take as a component."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +20,6 @@ except ImportError:
         f"Guider needs the guiders of diffusers 0.36 or newer, and this is {diffusers.__version__}: "
         "pip install --upgrade 'cfgtoy[diffusers]'"
     ) from None
-
-__all__ = ["Guider"]
 
 # Stands for the prompt where rules speak of classes; whatever else they ask for is the negative one.
 _ASKED = 2**62

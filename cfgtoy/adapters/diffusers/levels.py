@@ -6,8 +6,6 @@ Flow-matching schedulers hold t instead: z_t = (1 − t) x + t ε is z/(α + σ)
 called with N t.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -16,8 +14,6 @@ from torch import Tensor
 from ... import _checks
 from ...logsnr import flow_time, from_flow_time
 from ...prediction import Kind
-
-__all__ = ["Levels", "grid_from"]
 
 _KINDS: dict[str, Kind] = {"epsilon": "eps", "v_prediction": "v", "sample": "x", "flow_prediction": "flow"}
 _NOISE = -1000.0  # stands for λ = −inf, a level without signal, where one has to interpolate

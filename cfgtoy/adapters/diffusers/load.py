@@ -1,7 +1,5 @@
 """A model of diffusers and its scheduler, read as a denoiser."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,8 +11,6 @@ from ... import _checks
 from ...logsnr import to_flow
 from ...prediction import NULL, NetDenoiser
 from .levels import Levels
-
-__all__ = ["from_diffusers"]
 
 Conditions = Tensor | Mapping[str, Any]
 _TEXT = "encoder_hidden_states"

@@ -1,7 +1,5 @@
 """A denoiser of this package as a model of diffusers, for its unconditional pipelines."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -18,8 +16,6 @@ from ... import _checks, nets
 from ...logsnr import from_flow
 from ...prediction import Denoiser, NetDenoiser
 from .levels import Levels
-
-__all__ = ["DenoiserModel", "to_diffusers"]
 
 
 class DenoiserModel(ModelMixin, ConfigMixin):
