@@ -37,8 +37,7 @@ def entrant(rule: str | Mapping[str, Any] | Rule) -> Entrant:
     A function is called ``f(denoiser, w=…)``, with those of ``grid``, ``classifier``, ``bad`` that it names. Its record
     holds the SHA-256 of its file: once that is altered, what was measured before counts no more.
 
-    Raises:
-        ValueError: an unknown name or option, or a function that is not there.
+    Raises ``ValueError``: an unknown name or option, or a function that is not there.
     """
     if isinstance(rule, str) and ":" in rule:
         return _own(rule)

@@ -59,8 +59,7 @@ def frontier(rows: Sequence[Row], quality: str = "precision", diversity: str = "
 def hypervolume(rows: Sequence[Row], quality: str = "precision", diversity: str = "recall") -> float:
     """The area that the rows' frontier dominates, from the point (0, 0): 1 where both measures reach 1.
 
-    Raises:
-        ValueError: a measure below 0.
+    Raises ``ValueError``: a measure below 0.
     """
     area, reached = 0.0, 0.0
     for q, d in sorted({(q, d) for q, d, _ in _best(rows, quality, diversity)}):
@@ -99,8 +98,7 @@ def at_class_probability(rows: Sequence[Row], target: float) -> Row | None:
     Returns:
         The row, or None where no two weights enclose the target.
 
-    Raises:
-        ValueError: rows of several rules, problems or samplers, or a target outside [0, 1].
+    Raises ``ValueError``: rows of several rules, problems or samplers, or a target outside [0, 1].
     """
     target = _checks.unit_interval("target", target)
     if len({(row.rule, row.problem, row.sampler) for row in rows}) > 1:

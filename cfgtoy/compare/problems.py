@@ -136,7 +136,6 @@ def known(argument: str, name: str, table: Mapping[str, Any]) -> Any:
 def problem(name: str | Problem) -> Problem:
     """A problem by its name, or one's own as it is.
 
-    Raises:
-        ValueError: an unknown name, or a problem that this machine cannot take.
+    Raises ``ValueError``: an unknown name, or a problem that this machine cannot take.
     """
     return name if isinstance(name, Problem) else known("problems", name, PROBLEMS)(name)

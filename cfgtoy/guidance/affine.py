@@ -19,9 +19,7 @@ def classifier_free(denoiser: Denoiser, *, w: Weight) -> Denoiser:
         denoiser: answers for a class and for NULL.
         w: guidance weight; 0 conditional, −1 unconditional; a number or (b,).
 
-    Raises:
-        ValueError: ``w`` is not finite; on a call, labels or weights that do not fit the batch.
-
+    Raises ``ValueError``: ``w`` is not finite; on a call, labels or weights that do not fit the batch.
     Source: Ho & Salimans 2022, eq. 6: ε̃ = (1+w) ε(z,c) − w ε(z).
     """
     return negative(denoiser, w=w, y_negative=NULL)
@@ -35,9 +33,7 @@ def negative(denoiser: Denoiser, *, w: Weight, y_negative: int) -> Denoiser:
         w: guidance weight, a number or (b,).
         y_negative: the class c' to move away from; NULL = −1 is plain CFG.
 
-    Raises:
-        ValueError: ``w`` is not finite, ``y_negative`` is no class; on a call, a class that does not exist.
-
+    Raises ``ValueError``: ``w`` is not finite, ``y_negative`` is no class; on a call, a class that does not exist.
     Source: common practice; ε̃ = (1+w) ε(z,c) − w ε(z,c').
     """
     w = weight("w", w)
@@ -58,9 +54,7 @@ def auto(good: Denoiser, bad: Denoiser, *, w: Weight) -> Denoiser:
         good, bad: the model to guide, and the same model, smaller or less trained.
         w: guidance weight, a number or (b,).
 
-    Raises:
-        ValueError: ``w`` is not finite, or ``bad`` is not a denoiser.
-
+    Raises ``ValueError``: ``w`` is not finite, or ``bad`` is not a denoiser.
     Source: Karras et al. 2024, eq. 3: ε̃ = (1+w) ε_good(z,c) − w ε_bad(z,c).
     """
     w, bad = weight("w", w), _checks.function("bad", bad)
@@ -85,9 +79,7 @@ def total(denoiser: Denoiser, bad: Denoiser, *, w: Weight, share: float = 0.5) -
         w: weight of both pushes together, a number or (b,).
         share: of the push away from ``bad``, in [0, 1]; 0 is CFG, 1 is :func:`~cfgtoy.guidance.auto`.
 
-    Raises:
-        ValueError: ``w`` is not finite, ``share`` outside [0, 1], or ``bad`` is not a denoiser.
-
+    Raises ``ValueError``: ``w`` is not finite, ``share`` outside [0, 1], or ``bad`` is not a denoiser.
     Source: Ahn et al. 2024 (PAG); Hong 2024 (SEG); Hyung et al. 2024 (skip-layer):
     ε̃ = ε_c + w ((1 − share)(ε_c − ε_∅) + share (ε_c − ε_bad)).
     """
@@ -112,9 +104,7 @@ def several(unconditional: Denoiser, conditional: Sequence[Denoiser], *, w: Sequ
         unconditional, conditional: the model without conditions, and one a condition; each is asked without a class.
         w: guidance weight of each condition.
 
-    Raises:
-        ValueError: a ``w`` that is not finite, or not one a condition.
-
+    Raises ``ValueError``: a ``w`` that is not finite, or not one a condition.
     Source: Liu et al. 2022 (composable diffusion): ε̃ = ε_∅ + Σ (1 + w_i) (ε_i − ε_∅).
     """
     weights = [_checks.number("w", each) for each in w]

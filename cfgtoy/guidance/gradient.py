@@ -26,9 +26,7 @@ def classifier(
         unconditional: guide the model without its class, with the weight w + 1: in theory the same, and in practice
             the classifier then has to supply the class alone.
 
-    Raises:
-        ValueError: ``w`` is not finite, or ``classifier`` is not a function; on a call, labels that do not fit.
-
+    Raises ``ValueError``: ``w`` is not finite, or ``classifier`` is not a function; on a call, labels that do not fit.
     Source: Dhariwal & Nichol 2021, §4; Ho & Salimans 2022, §3.1: ε̃ = ε(z,c) − w σ ∇_z log p(c|z).
     """
     w, classifier = weight("w", w), _checks.function("classifier", classifier)
@@ -53,8 +51,7 @@ def classifier_grad(classifier: Classifier, z: Tensor, lam: Tensor | float, y: T
         z, lam: (b, \\*d), and log-SNR, () or (b,).
         y: classes (b,); where it is NULL the gradient is zero.
 
-    Raises:
-        ValueError: a class the classifier does not know, or shapes that do not fit.
+    Raises ``ValueError``: a class the classifier does not know, or shapes that do not fit.
     """
     logsnr = as_logsnr("lam", lam, _checks.tensor("z", z), check=False)
     rows = classes(y, z)
@@ -82,9 +79,7 @@ def implicit_classifier_grad(denoiser: Denoiser, z: Tensor, lam: Tensor | float,
         z, lam: (b, \\*d), and log-SNR, () or (b,).
         y: classes, (b,) or one int.
 
-    Raises:
-        ValueError: labels or log-SNRs that do not fit.
-
+    Raises ``ValueError``: labels or log-SNRs that do not fit.
     Source: Ho & Salimans 2022, §3.2.
     """
     cond, uncond = both(denoiser, z, as_logsnr("lam", lam, _checks.tensor("z", z)), y)

@@ -28,9 +28,8 @@ def apg(
         momentum: β in Δ_i ← Δ_i + β Δ_{i−1} over the levels, −1 < β < 1; the source takes β < 0, and 0 remembers
             nothing.
 
-    Raises:
-        ValueError: ``w`` or ``eta`` is not finite, ``threshold`` is not positive, or ``momentum`` outside (−1, 1).
-
+    Raises ``ValueError``: ``w`` or ``eta`` is not finite, ``threshold`` is not positive, or ``momentum`` outside (−1,
+    1).
     Source: Sadat et al. 2024, Algorithm 1: x̃ = x_c + w (Δ⊥ + eta Δ∥), Δ_i ← Δ_i + momentum Δ_{i−1}, then
     Δ ← Δ min(1, threshold/‖Δ‖).
     """
@@ -88,9 +87,7 @@ def tcfg(denoiser: Denoiser, *, w: Weight) -> Denoiser:
     Args:
         denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
 
-    Raises:
-        ValueError: ``w`` is not finite.
-
+    Raises ``ValueError``: ``w`` is not finite.
     Source: Kwon et al. 2025 (TCFG): ε̃ = ε_c + w (ε_c − ⟨ε_∅, d⟩ d).
     """
 
@@ -117,9 +114,7 @@ def cfg_zero_star(denoiser: Denoiser, *, w: Weight) -> Denoiser:
     Args:
         denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
 
-    Raises:
-        ValueError: ``w`` is not finite.
-
+    Raises ``ValueError``: ``w`` is not finite.
     Source: Fan et al. 2025, Algorithm 1: ũ = (1+w) u_c − w s* u_∅.
     """
     return pushed(denoiser, w, lambda w, delta, cond, uncond: w * across(delta, uncond.flow))

@@ -25,9 +25,7 @@ class Ratios:
         y: their classes, (n,).
         n: how many of a class are used at most.
 
-    Raises:
-        ValueError: on a call, a class of which ``x`` has no sample.
-
+    Raises ``ValueError``: on a call, a class of which ``x`` has no sample.
     Source: Xia et al. 2024 (ReCFG), as in the authors' code.
     """
 
@@ -66,9 +64,7 @@ def recfg(denoiser: Denoiser, *, w: Weight, ratios: Callable[[Tensor, Tensor], T
         denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         ratios: ``(logsnr, y) -> (b, \\*d)``, see :class:`Ratios`; all zeros are plain CFG.
 
-    Raises:
-        ValueError: ``w`` is not finite, or ``ratios`` is not a function.
-
+    Raises ``ValueError``: ``w`` is not finite, or ``ratios`` is not a function.
     Source: Xia et al. 2024 (ReCFG), as in the authors' code: ε̃ = (1+w) ε_c − w r ε_∅.
     """
     w, ratios = weight("w", w), _checks.function("ratios", ratios)

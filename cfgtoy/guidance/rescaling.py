@@ -36,9 +36,7 @@ def rescale(
         phi: 0 leaves the guided one alone, 1 rescales fully.
         on: ``"output"``, what the conditional model estimates, by its standard deviation; ``"x"``, x̂ by its length.
 
-    Raises:
-        ValueError: ``phi`` outside [0, 1], an unknown ``on``, both or neither of ``conditional`` and ``w``.
-
+    Raises ``ValueError``: ``phi`` outside [0, 1], an unknown ``on``, both or neither of ``conditional`` and ``w``.
     Source: Lin et al. 2023, eqs. 14–16: ẽ = e (1 − phi + phi std(e_c)/std(e)).
     """
     phi = _checks.unit_interval("phi", phi)
@@ -81,9 +79,7 @@ def dynamic_threshold(
         quantile: of |x̂| over a sample's entries, in [0, 1].
         floor: the range of the data; samples inside it are left alone, bit for bit.
 
-    Raises:
-        ValueError: ``quantile`` outside [0, 1] or ``floor`` not positive.
-
+    Raises ``ValueError``: ``quantile`` outside [0, 1] or ``floor`` not positive.
     Source: Saharia et al. 2022, §2.3: x̃ = clip(x̂, −s, s) floor/s.
     """
     quantile = _checks.unit_interval("quantile", quantile)

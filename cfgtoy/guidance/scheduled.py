@@ -43,9 +43,7 @@ def weight_schedule(
             6u(1 − u), the density of Beta(2, 2).
         lo, hi: ends of the range in log-SNR.
 
-    Raises:
-        ValueError: ``w``, ``lo`` or ``hi`` is not finite, ``lo`` ≥ ``hi``, or an unknown ``shape``.
-
+    Raises ``ValueError``: ``w``, ``lo`` or ``hi`` is not finite, ``lo`` ≥ ``hi``, or an unknown ``shape``.
     Source: Wang et al. 2024 (linear, cosine, falling); Malarz et al. 2025 (beta).
     """
     lo, hi = _checks.number("lo", lo), _checks.number("hi", hi)
@@ -75,10 +73,8 @@ def cfg_plus_plus(
         w: ``scale`` − 1, the weight of that estimate: −1 to 0 interpolates, as the source does. Give one of the two.
         grid: the rising levels of the sampler, (T,); the first may be −∞.
 
-    Raises:
-        ValueError: ``scale`` or ``w`` is not finite, both or neither are given, ``grid`` does not rise; on a call, a λ
-            that is not on the grid.
-
+    Raises ``ValueError``: ``scale`` or ``w`` is not finite, both or neither are given, ``grid`` does not rise; on a
+    call, a λ that is not on the grid.
     Source: Chung et al. 2024, eq. 12 and §3: s(λ) = scale / (1 − e^{(λ−λ')/2}).
     """
     one = scale is None or w is None
@@ -121,9 +117,7 @@ def interval(
         of: the rule that guides inside.
         lo, hi: ends of the interval in log-SNR; by default ±inf, which leaves a side open.
 
-    Raises:
-        ValueError: NaN, or ``lo`` > ``hi``; both or neither of ``unguided`` and ``w``.
-
+    Raises ``ValueError``: NaN, or ``lo`` > ``hi``; both or neither of ``unguided`` and ``w``.
     Source: Kynkäänniemi et al. 2024, eq. 4: ε̃ = ε(z,c) + 1[lo ≤ λ ≤ hi] w (ε(z,c) − ε(z)).
     """
     # NaN compares false.
@@ -156,9 +150,7 @@ def zero_init(denoiser: Denoiser, *, until: float) -> Denoiser:
         denoiser: whatever moves above ``until``; it is asked there alone, where one λ holds for all samples.
         until: the last level without motion, in log-SNR; −inf moves at all levels above pure noise.
 
-    Raises:
-        ValueError: ``until`` is NaN or +inf.
-
+    Raises ``ValueError``: ``until`` is NaN or +inf.
     Source: Fan et al. 2025 (CFG-Zero*), §3.3 and Algorithm 1: ũ = 0 in the first steps.
     """
     until = until if until == -math.inf else _checks.number("until", until)

@@ -35,8 +35,7 @@ class Rule:
         options: keyword arguments of that rule other than ``w``. A model or classifier may be an object, or a name for
             the record, with the object handed in at the call; ``of`` is a rule again.
 
-    Raises:
-        ValueError: an unknown name or option, one that is missing, or a value that the rule does not take.
+    Raises ``ValueError``: an unknown name or option, one that is missing, or a value that the rule does not take.
     """
 
     name: str
@@ -89,8 +88,7 @@ class Rule:
             denoiser, w: the model to guide, and the weight, a number or (b,).
             parts: those of :data:`PARTS`; used where the rule needs them and its options lack them.
 
-        Raises:
-            ValueError: ``w`` is not finite, a part is missing, or a name that is not a part.
+        Raises ``ValueError``: ``w`` is not finite, a part is missing, or a name that is not a part.
         """
         w = weight("w", w)
         for key in parts:
@@ -111,8 +109,7 @@ class Rule:
     def to_json(self) -> dict[str, Any]:
         """``{"name": …, "options": {…}}`` of plain values; see :meth:`from_json`.
 
-        Raises:
-            ValueError: an option is an object without a ``name`` or ``sha256`` that could stand for it.
+        Raises ``ValueError``: an option is an object without a ``name`` or ``sha256`` that could stand for it.
         """
         options = {key: _plain(key, value) for key, value in self.options.items()}
         return {"name": self.name, "options": options}
@@ -148,8 +145,7 @@ def rule(name: str | Mapping[str, Any] | Rule, **options: Any) -> Rule:
     >>> rule("apg", eta=0.2)
     Rule(name='apg', options={'eta': 0.2})
 
-    Raises:
-        ValueError: as for :class:`Rule`.
+    Raises ``ValueError``: as for :class:`Rule`.
     """
     if isinstance(name, str):
         return Rule(name, options)

@@ -33,10 +33,8 @@ def convert_interval(
         unit, to: what they are given in, and what is asked for.
         grid: the rising levels of the sampler, (T,), where steps or fractions come in.
 
-    Raises:
-        ValueError: an unknown unit, ends that do not rise or that the unit does not have, a grid that is missing or
-            does not rise, or an interval in which no step lies, where steps are asked for.
-
+    Raises ``ValueError``: an unknown unit, ends that do not rise or that the unit does not have, a grid that is missing
+    or does not rise, or an interval in which no step lies, where steps are asked for.
     Source: Kynkäänniemi et al. 2024 (σ); diffusers, ``guiders`` (fractions, rounded down to steps).
     """
     for name, value in (("unit", unit), ("to", to)):

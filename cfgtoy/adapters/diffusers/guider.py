@@ -47,10 +47,8 @@ class Guider(BaseGuidance):
         start, stop: guide from this to that fraction of the steps; the conditional prediction elsewhere.
         enabled: False turns guidance off.
 
-    Raises:
-        ValueError: a rule that is not known or asks another model, one that needs λ without a scheduler, ``w`` not
-            finite, or fractions out of order.
-
+    Raises ``ValueError``: a rule that is not known or asks another model, one that needs λ without a scheduler, ``w``
+    not finite, or fractions out of order.
     Source: diffusers, ``guiders``; the rule's own.
     """
 

@@ -29,8 +29,7 @@ class Levels:
         kind: what the model estimates.
         flow: whether the model lives at z_t = (1 − t) x + t ε.
 
-    Raises:
-        ValueError: another scheduler, or a prediction type that is not known.
+    Raises ``ValueError``: another scheduler, or a prediction type that is not known.
     """
 
     def __init__(self, scheduler: Any) -> None:
@@ -137,9 +136,7 @@ def grid_from(scheduler: Any, *, dtype: torch.dtype = torch.float32) -> Tensor:
         scheduler: one of diffusers' schedulers with ``alphas_cumprod``, or a flow-matching one.
         dtype: of the grid.
 
-    Raises:
-        ValueError: another scheduler.
-
+    Raises ``ValueError``: another scheduler.
     Source: diffusers, ``schedulers``; Lin et al. 2023 (zero terminal SNR).
     """
     levels = Levels(scheduler)

@@ -45,11 +45,9 @@ def from_diffusers(
             dictionary like ``conditions`` without its first axis. None if the model has no ∅: it then answers for
             classes alone and cannot be guided.
 
-    Raises:
-        ValueError: a scheduler or prediction type that is not known; conditions that the model does not take or lacks,
-            or of unequal numbers of rows; a ``null`` that does not fit them; on a call, ∅ asked of a model without
-            ``null``, or a class that does not exist.
-
+    Raises ``ValueError``: a scheduler or prediction type that is not known; conditions that the model does not take or
+    lacks, or of unequal numbers of rows; a ``null`` that does not fit them; on a call, ∅ asked of a model without
+    ``null``, or a class that does not exist.
     Source: diffusers' pipelines, each model's call.
     """
     levels = Levels(scheduler)

@@ -76,8 +76,7 @@ class DenoiserModel(ModelMixin, ConfigMixin):
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Write ``config.json`` and the weights.
 
-        Raises:
-            ValueError: the denoiser is not one of this package's networks.
+        Raises ``ValueError``: the denoiser is not one of this package's networks.
         """
         if not self._rebuildable:
             got = f"{type(self._denoiser).__name__}, which has no file to go to"
@@ -111,9 +110,7 @@ def to_diffusers(
         shape: of one sample, which pipelines start from: (c, h, w), or (d,) for points, which diffusers sees as d
             channels of one pixel. That of the network or mixture inside ``denoiser`` when absent.
 
-    Raises:
-        ValueError: a scheduler or prediction type that is not known, or a shape or class that does not fit.
-
+    Raises ``ValueError``: a scheduler or prediction type that is not known, or a shape or class that does not fit.
     Source: diffusers, ``pipelines/ddpm``.
     """
     Levels(scheduler)
