@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..guidance import Rule
 from ..samplers import SAMPLERS, sample
 from .entrants import Entrant, entrant, label
 from .measures import Counted, curl_of, measure
-from .problems import PROBLEMS, Problem, known
+from .problems import PROBLEMS, Problem
 from .problems import problem as make_problem
 
 Record = dict[str, Any]
@@ -53,7 +54,7 @@ def run(
     progress: bool = False,
     command: str = "cfgtoy.compare.run",
 ) -> list[Record]:
-    """Measure every rule on every problem at every weight, and return a record each.
+    """Measure every rule on every problem at every weight; a record each, in the order of the arguments.
 
     A record holds ``rule``, ``problem``, ``w``, ``sampler``, ``seed``, ``n``, ``steps``, ``made_by`` (the place of its
     provenance in the file), ``seconds``, and either ``measures`` (see ``cfgtoy.compare.MEASURES``) or ``error``: a
@@ -69,15 +70,10 @@ def run(
         n, steps: samples a record, shared by the problem's classes, and levels; by default what the problem says.
         out: a JSON file. What it already holds is not measured again, except where a rule had raised; it is written
             after each record, so a run that is killed loses the one at hand.
-        progress: show a bar.
-        command: for the provenance.
+        progress, command: show a bar; what the provenance says was run.
 
-    Returns:
-        The records asked for, in the order of the arguments.
-
-    Raises:
-        ValueError: unknown names, no weights, a weight that is not finite, or a file that is no board.
-        OSError: the file cannot be written.
+    Raises ``ValueError``: unknown names, no weights, a weight that is not finite, or a file that is no board; and
+    ``OSError`` where the file cannot be written.
     """
     from tqdm.auto import tqdm
 
@@ -89,10 +85,10 @@ def run(
     weights = [_checks.number("weights", w) for w in weights]
     seeds = [_checks.positive_int("seeds", seed, least=0) for seed in seeds]
     for sampler in samplers:
-        known("samplers", sampler, SAMPLERS)
+        _checks.one_of("samplers", sampler, SAMPLERS)
     for one in problems:
         if not isinstance(one, Problem):
-            known("problems", one, PROBLEMS)
+            _checks.one_of("problems", one, PROBLEMS)
     for name, value in (("n", n), ("steps", steps)):
         if value is not None:
             _checks.positive_int(name, value, least=2)
@@ -117,12 +113,7 @@ def run(
 
 
 def read(path: str | Path) -> list[Record]:
-    """The records of a file that :func:`run` wrote.
-
-    Raises:
-        ValueError: it is no such file.
-        FileNotFoundError: there is none.
-    """
+    """The records of a file that :func:`run` wrote; ``ValueError`` for another one."""
     return _read(Path(path))["records"]
 
 
@@ -145,14 +136,9 @@ def _figures(task: _Run, curl: list[float | None]) -> Record:
     guided = task.rule.guide(counted, w=task.w, grid=grid, **parts)
     y = torch.tensor(problem.classes).repeat_interleave(-(-task.n // len(problem.classes)))[: task.n]
     generator = torch.Generator(problem.device).manual_seed(task.seed)
-    batches = [
-        sample(
-            guided, part.to(problem.device), shape=(len(part), *problem.shape), grid=grid, method=task.sampler,
-            generator=generator,
-        ).float()
-        for part in y.split(BATCH)
-    ]  # fmt: skip
-    x = torch.cat(batches)
+    draw = partial(sample, guided, grid=grid, method=task.sampler, generator=generator)
+    batches = y.to(problem.device).split(BATCH)
+    x = torch.cat([draw(part, shape=(len(part), *problem.shape)).float() for part in batches])
     evaluations = counted.count / len(x)
     if bad := int((~x.flatten(1).isfinite().all(1)).sum()):
         return {"error": f"NaN or infinite: {bad} of {len(x)} samples"}

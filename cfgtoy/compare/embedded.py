@@ -19,9 +19,7 @@ class Embedded:
 
     In the plane it is the mixture's; across it the data are one Gaussian, so
     :math:`v_\perp = \alpha\sigma(1 - s^2)/(\alpha^2 s^2 + \sigma^2)\, z_\perp`.
-
-    Args:
-        mixture, directions, std: of u, in k dimensions; Q, (d, k), orthonormal; s.
+    ``mixture`` is that of u, in k dimensions; ``directions`` are Q, (d, k), orthonormal; ``std`` is s.
     """
 
     def __init__(self, mixture: GaussianMixture, directions: Tensor, std: float) -> None:

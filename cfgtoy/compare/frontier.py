@@ -14,14 +14,8 @@ Figures = Mapping[str, float | None]
 
 @dataclass(frozen=True)
 class Row:
-    """A rule on a problem at one weight, over the seeds.
-
-    Attributes:
-        rule, problem, w, sampler: what was run.
-        mean, spread: of each measure, its mean and standard deviation over the seeds, 0 for one; None where the
-            problem cannot tell.
-        seeds: how many were measured.
-        error: what went wrong at a seed, if anything did; the figures are then of the others.
+    """A rule on a problem at one weight: of each measure the mean over the seeds, and the standard deviation, 0 for one
+    seed; None where the problem cannot tell. ``error`` is what went wrong at a seed, the figures are of the others.
     """
 
     rule: str
@@ -57,10 +51,7 @@ def frontier(rows: Sequence[Row], quality: str = "precision", diversity: str = "
 
 
 def hypervolume(rows: Sequence[Row], quality: str = "precision", diversity: str = "recall") -> float:
-    """The area that the rows' frontier dominates, from the point (0, 0): 1 where both measures reach 1.
-
-    Raises ``ValueError``: a measure below 0.
-    """
+    """The area below the rows' frontier, 1 where both measures reach 1. ``ValueError``: a measure below 0."""
     area, reached = 0.0, 0.0
     for q, d in sorted({(q, d) for q, d, _ in _best(rows, quality, diversity)}):
         if min(q, d) < 0:
@@ -77,26 +68,15 @@ def _best(rows: Sequence[Row], quality: str, diversity: str) -> list[tuple[float
         for row in rows
         if (q := row.mean.get(quality)) is not None and (d := row.mean.get(diversity)) is not None
     ]
-    best = [
-        (q, d, row)
-        for q, d, row in points
-        if not any(q2 >= q and d2 >= d and (q2, d2) != (q, d) for q2, d2, _ in points)
-    ]
-    return sorted(best, key=lambda point: point[1])
+    beaten = {(q, d) for q, d, _ in points for a, b, _ in points if a >= q and b >= d and (a, b) != (q, d)}
+    return sorted((point for point in points if point[:2] not in beaten), key=lambda point: point[1])
 
 
 def at_class_probability(rows: Sequence[Row], target: float) -> Row | None:
     """One rule on one problem where its samples' class probability is ``target``, interpolated in w.
 
     The first interval of weights whose ends enclose the target counts; w and every measure are linear inside it, and
-    spreads too.
-
-    Args:
-        rows: of one rule, problem and sampler, at several weights.
-        target: a class probability.
-
-    Returns:
-        The row, or None where no two weights enclose the target.
+    spreads too. None where no two weights enclose it.
 
     Raises ``ValueError``: rows of several rules, problems or samplers, or a target outside [0, 1].
     """
@@ -105,9 +85,8 @@ def at_class_probability(rows: Sequence[Row], target: float) -> Row | None:
         raise ValueError("rows: got several rules, problems or samplers, takes those of one")
     by_weight = sorted(rows, key=lambda row: row.w)
     known = [(p, row) for row in by_weight if (p := row.mean.get("class_probability")) is not None]
-    for p, row in known:
-        if p == target:
-            return row
+    if hit := next((row for p, row in known if p == target), None):
+        return hit
     for (a, low), (b, high) in pairwise(known):
         if min(a, b) < target < max(a, b):
             t = (target - a) / (b - a)

@@ -55,7 +55,6 @@ def measure(problem: Problem, x: Tensor, y: Tensor, w: float) -> dict[str, float
     In many dimensions the divergence is that in the plane where the classes differ: it bounds the whole one from below.
 
     Args:
-        problem: what was sampled.
         x, y: samples, (n, \\*d), finite, and their classes, (n,).
         w: the weight, for the tilted density.
     """

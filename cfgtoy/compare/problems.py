@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import artifacts, datasets
+from .. import _checks, artifacts, datasets
 from .._ranks import pick_device
 from ..classifiers import ExactClassifier
 from ..datasets.load import load_images
@@ -23,14 +23,11 @@ from .truth import ImageTruth, Truth
 
 @dataclass(frozen=True)
 class Problem:
-    """A model to guide, and the truth that its samples are held against.
+    """A model to guide, exact or imperfect, and the truth that its samples are held against.
 
     Attributes:
-        name: its key in :data:`PROBLEMS`.
-        denoiser, truth: the model to guide, exact or imperfect; densities and exact samples, or real images.
         shape, classes: of one sample; those that are drawn, of which one speaks for all where they are alike.
         parts: what a rule may need: ``classifier``, ``bad``.
-        device: where the denoiser works.
         n, steps: samples in all that a measurement takes, and levels, where nobody says another number.
     """
 
@@ -126,16 +123,6 @@ PROBLEMS: dict[str, Callable[[str], Problem]] = {
 """Every problem by its name, made when it is first asked for: ``PROBLEMS[name](name)``; see :func:`problem`."""
 
 
-def known(argument: str, name: str, table: Mapping[str, Any]) -> Any:
-    """What is called ``name`` in a table."""
-    if name not in table:
-        raise ValueError(f"{argument}: got {name!r}, takes one of {', '.join(table)}")
-    return table[name]
-
-
 def problem(name: str | Problem) -> Problem:
-    """A problem by its name, or one's own as it is.
-
-    Raises ``ValueError``: an unknown name, or a problem that this machine cannot take.
-    """
-    return name if isinstance(name, Problem) else known("problems", name, PROBLEMS)(name)
+    """A problem by its name, or one's own as it is. ``ValueError``: an unknown name, or this machine cannot take it."""
+    return name if isinstance(name, Problem) else PROBLEMS[_checks.one_of("problems", name, PROBLEMS)](name)

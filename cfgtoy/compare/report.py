@@ -41,11 +41,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def plot(records: Sequence[Mapping[str, Any]], quality: str = "precision", diversity: str = "recall") -> Any:
-    """A matplotlib figure: a panel a problem, a line a rule through its weights, the last of them marked.
-
-    Raises:
-        ImportError: matplotlib is missing; the message names the extra.
-    """
+    """A matplotlib figure: a panel a problem, a line a rule through its weights, the last of them marked."""
     from .. import plotting
 
     rows = [row for row in summary(records) if row.mean.get(quality) is not None]

@@ -1,10 +1,9 @@
 r"""Guidance: pure functions from denoisers to a denoiser.
 
-Two conventions hold throughout. ``w`` is the paper's weight, so w = 0 is the plain conditional model and w = −1 the
-unconditional one; :func:`w_from_scale` turns the scale s = 1 + w of most image tools into it. And nothing here
-switches guidance off behind your back: every formula holds at every w.
-
-A weight may be one number, or a tensor (b,) with one weight a sample.
+``denoiser`` answers for a class, and for NULL where a rule asks without one. ``w`` is the paper's weight, one number or
+(b,), so w = 0 is the plain conditional model and w = −1 the unconditional one; :func:`w_from_scale` turns the scale
+s = 1 + w of most image tools into it. Nothing here switches guidance off behind your back: every formula holds at
+every w. A ``w`` that is not finite is a ``ValueError``, as are, on a call, weights or classes that do not fit.
 
 ===========================  ====================================================================================
 :func:`classifier_free`      ε̃ = (1+w) ε(z,c) − w ε(z)                       Ho & Salimans 2022, eq. 6

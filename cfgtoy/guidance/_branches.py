@@ -1,5 +1,5 @@
-"""Two answers for one sample, with its class and without, from one network or from two; and the weight w between them:
-the paper's, or the scale s = 1 + w that most image tools mean."""
+"""What rules share: two answers for one sample, with its class and without, and their lengths and angles; and the
+weight w between them, the paper's, or the scale s = 1 + w that most image tools mean."""
 
 from collections.abc import Callable
 
@@ -81,11 +81,7 @@ def pushed(
 
 def unconditional(denoiser: Denoiser) -> Denoiser:
     """``denoiser`` with its class withheld: whatever ``y`` it is asked for, it answers for ∅."""
-
-    def without_class(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-        return denoiser(z, logsnr, None)
-
-    return without_class
+    return lambda z, logsnr, y=None: denoiser(z, logsnr, None)
 
 
 def pair(conditional: Denoiser, unconditional: Denoiser) -> Denoiser:
@@ -104,3 +100,19 @@ def pair(conditional: Denoiser, unconditional: Denoiser) -> Denoiser:
         return Prediction(z, cond.logsnr, estimate, cond.kind)
 
     return either
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """⟨a, b⟩ over all axes but the first, (b, 1, …)."""
+    return (a * b).flatten(1).sum(1).reshape(-1, *[1] * (a.ndim - 1))
+
+
+def norm(a: Tensor) -> Tensor:
+    """‖a‖, (b, 1, …); never zero, so that one can divide by it."""
+    return inner(a, a).sqrt().clamp(min=torch.finfo(a.dtype).tiny)
+
+
+def across(a: Tensor, b: Tensor, eta: float = 0.0) -> Tensor:
+    """``a`` with its part along ``b`` kept by the share ``eta``; of any length that ``b`` may have."""
+    unit = b / norm(b)
+    return a - (1 - eta) * inner(a, unit) * unit

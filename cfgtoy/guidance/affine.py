@@ -29,11 +29,9 @@ def negative(denoiser: Denoiser, *, w: Weight, y_negative: int) -> Denoiser:
     """CFG away from a class instead of away from ∅: a "negative prompt".
 
     Args:
-        denoiser: answers for every class.
-        w: guidance weight, a number or (b,).
         y_negative: the class c' to move away from; NULL = −1 is plain CFG.
 
-    Raises ``ValueError``: ``w`` is not finite, ``y_negative`` is no class; on a call, a class that does not exist.
+    Raises ``ValueError``: ``y_negative`` is no class; on a call, a class that does not exist.
     Source: common practice; ε̃ = (1+w) ε(z,c) − w ε(z,c').
     """
     w = weight("w", w)
@@ -52,9 +50,8 @@ def auto(good: Denoiser, bad: Denoiser, *, w: Weight) -> Denoiser:
 
     Args:
         good, bad: the model to guide, and the same model, smaller or less trained.
-        w: guidance weight, a number or (b,).
 
-    Raises ``ValueError``: ``w`` is not finite, or ``bad`` is not a denoiser.
+    Raises ``ValueError``: ``bad`` is not a denoiser.
     Source: Karras et al. 2024, eq. 3: ε̃ = (1+w) ε_good(z,c) − w ε_bad(z,c).
     """
     w, bad = weight("w", w), _checks.function("bad", bad)
@@ -75,11 +72,11 @@ def total(denoiser: Denoiser, bad: Denoiser, *, w: Weight, share: float = 0.5) -
     is autoguidance. diffusers' ``guidance_scale`` is 1 + (1 − share) w, its second scale is share · w.
 
     Args:
-        denoiser, bad: answers for a class and for NULL; the worse copy, asked for the class.
+        bad: the worse copy, asked for the class.
         w: weight of both pushes together, a number or (b,).
         share: of the push away from ``bad``, in [0, 1]; 0 is CFG, 1 is :func:`~cfgtoy.guidance.auto`.
 
-    Raises ``ValueError``: ``w`` is not finite, ``share`` outside [0, 1], or ``bad`` is not a denoiser.
+    Raises ``ValueError``: ``share`` outside [0, 1], or ``bad`` is not a denoiser.
     Source: Ahn et al. 2024 (PAG); Hong 2024 (SEG); Hyung et al. 2024 (skip-layer):
     ε̃ = ε_c + w ((1 − share)(ε_c − ε_∅) + share (ε_c − ε_bad)).
     """

@@ -8,8 +8,7 @@ from torch import Tensor
 from .. import _checks
 from ..logsnr import as_logsnr
 from ..prediction import NULL, Denoiser, Prediction
-from ._branches import Weight, classes, over, weight
-from ._vectors import inner, norm
+from ._branches import Weight, classes, inner, norm, over, weight
 
 
 def adaptive(
@@ -25,11 +24,10 @@ def adaptive(
     cosine is 1 or −1.
 
     Args:
-        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         threshold: the cosine between the two answers from which they agree, at most 1; 1 is plain CFG, up to rounding.
         on: ``"x"``, x̂, or ``"eps"``, ε̂.
 
-    Raises ``ValueError``: ``w`` is not finite, ``threshold`` outside [−1, 1], or an unknown ``on``.
+    Raises ``ValueError``: ``threshold`` outside [−1, 1], or an unknown ``on``.
     Source: Castillo et al. 2023 (Adaptive Guidance): from cos(ε(z,c), ε(z)) > threshold on, ε(z,c) alone. That their
     threshold is 0.991 is second-hand: another implementation calls it the paper's, for its own models, where guidance
     ends after about half of 20 steps. Of the paper only the abstract could be looked up. Try your own for your model.

@@ -17,9 +17,8 @@ def frequency_decoupled(denoiser: Denoiser, *, w: Weight, low: float = 0.5) -> D
     them, is low throughout.
 
     Args:
-        denoiser: answers for a class and for NULL; of images (b, c, h, w).
-        w: guidance weight of high frequencies, a number or (b,).
-        low: share of it that low frequencies get; 1 is plain CFG, up to rounding.
+        denoiser: of images (b, c, h, w).
+        low: share of w that low frequencies get; 1 is plain CFG, up to rounding.
 
     Raises ``ValueError``: ``w`` or ``low`` is not finite.
     Source: Sadat et al. 2025 (FDG), its pyramid with two levels: ε̃ = ε_c + w_low Δ_low + w_high Δ_high.

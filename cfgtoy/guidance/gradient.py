@@ -21,12 +21,11 @@ def classifier(
     """Classifier guidance. At w = 0 it asks neither for a class's probability nor for its gradient.
 
     Args:
-        denoiser, w: the model to guide, and the weight, a number or (b,).
         classifier: log p(c | z_λ), (b, C); must know noisy samples. See :func:`classifier_grad`.
         unconditional: guide the model without its class, with the weight w + 1: in theory the same, and in practice
             the classifier then has to supply the class alone.
 
-    Raises ``ValueError``: ``w`` is not finite, or ``classifier`` is not a function; on a call, labels that do not fit.
+    Raises ``ValueError``: ``classifier`` is not a function; on a call, labels that do not fit.
     Source: Dhariwal & Nichol 2021, §4; Ho & Salimans 2022, §3.1: ε̃ = ε(z,c) − w σ ∇_z log p(c|z).
     """
     w, classifier = weight("w", w), _checks.function("classifier", classifier)
@@ -75,9 +74,7 @@ def implicit_classifier_grad(denoiser: Denoiser, z: Tensor, lam: Tensor | float,
     Exact scores make it the true classifier's gradient; a learned one need be no gradient at all.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        z, lam: (b, \\*d), and log-SNR, () or (b,).
-        y: classes, (b,) or one int.
+        z, lam, y: (b, \\*d); log-SNR, () or (b,); classes, (b,) or one int.
 
     Raises ``ValueError``: labels or log-SNRs that do not fit.
     Source: Ho & Salimans 2022, §3.2.

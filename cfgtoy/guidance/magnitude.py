@@ -5,8 +5,7 @@ from torch import Tensor
 
 from .. import _checks
 from ..prediction import Denoiser, Prediction
-from ._branches import Weight, pushed
-from ._vectors import norm
+from ._branches import Weight, norm, pushed
 
 
 def power_law(denoiser: Denoiser, *, w: Weight, power: float = 0.9) -> Denoiser:
@@ -15,10 +14,9 @@ def power_law(denoiser: Denoiser, *, w: Weight, power: float = 0.9) -> Denoiser:
     The length of Δ depends on the dimension and on the scale of the data, so w does not compare with that of CFG.
 
     Args:
-        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         power: the exponent, above −1; by default 0.9, as in most of the source.
 
-    Raises ``ValueError``: ``w`` is not finite or ``power`` ≤ −1.
+    Raises ``ValueError``: ``power`` ≤ −1.
     Source: Pavasovic et al. 2025, §5: s̃ = s(z,c) + w ‖Δ‖^power Δ.
     """
     power = _checks.number("power", power, lo=-1.0, open=True)
@@ -35,10 +33,9 @@ def mambo_g(denoiser: Denoiser, *, w: Weight, alpha: float = 8.0) -> Denoiser:
     """Magnitude-aware guidance, on the flow velocity u = ε − x as in the source, whatever the denoiser estimates.
 
     Args:
-        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         alpha: how fast the weight falls with r = ‖u_c − u_∅‖/‖u_∅‖; 0 is plain CFG.
 
-    Raises ``ValueError``: ``w`` is not finite, or ``alpha`` is negative.
+    Raises ``ValueError``: ``alpha`` is negative.
     Source: Zhu et al. 2025 (MAMBO-G): ũ = u_c + w exp(−alpha r) (u_c − u_∅).
     """
     alpha = _checks.number("alpha", alpha, lo=0.0)

@@ -8,8 +8,7 @@ from torch import Tensor
 from .. import _checks
 from ..logsnr import as_logsnr
 from ..prediction import Denoiser, Prediction
-from ._branches import Weight, pushed
-from ._vectors import across, inner, norm
+from ._branches import Weight, across, inner, norm, pushed
 
 
 def apg(
@@ -22,14 +21,12 @@ def apg(
     does, counts once: its Δ is added to the sum of the levels before.
 
     Args:
-        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         eta: share of the part along x_c that is kept; 1 with no threshold is plain CFG.
         threshold: longest Δ allowed, in units of x; inf allows all.
         momentum: β in Δ_i ← Δ_i + β Δ_{i−1} over the levels, −1 < β < 1; the source takes β < 0, and 0 remembers
             nothing.
 
-    Raises ``ValueError``: ``w`` or ``eta`` is not finite, ``threshold`` is not positive, or ``momentum`` outside (−1,
-    1).
+    Raises ``ValueError``: ``eta`` is not finite, ``threshold`` not positive, or ``momentum`` outside (−1, 1).
     Source: Sadat et al. 2024, Algorithm 1: x̃ = x_c + w (Δ⊥ + eta Δ∥), Δ_i ← Δ_i + momentum Δ_{i−1}, then
     Δ ← Δ min(1, threshold/‖Δ‖).
     """
@@ -54,19 +51,14 @@ class _Memory:
 
     def __init__(self, momentum: float) -> None:
         self.momentum = _checks.number("momentum", momentum, lo=-1.0, hi=1.0, open=True)
-        self.level: Tensor | None = None
-        self.before: Tensor | None = None  # the sum when this level was entered, (b, *d)
-        self.now: Tensor | None = None
+        self.level = self.now = torch.empty(0)
+        # The sum when this level was entered, (b, *d).
+        self.before: Tensor | None = None
 
     def add(self, delta: Tensor, level: Tensor) -> Tensor:
         """The sum with this level's Δ in it."""
-        if (
-            self.level is None
-            or self.now is None
-            or self.now.shape != delta.shape
-            or self.level.shape != level.shape
-            or bool((level < self.level).any())
-        ):
+        same = self.now.shape == delta.shape and self.level.shape == level.shape
+        if not same or bool((level < self.level).any()):
             self.before = None
         elif not torch.equal(level, self.level):
             self.before = self.now
@@ -84,10 +76,6 @@ def tcfg(denoiser: Denoiser, *, w: Weight) -> Denoiser:
     so the dropped part of ε_∅ is −share times the part of Δ = ε_c − ε_∅ across d, share = cos θ/(cos θ + sin θ). That
     is linear in Δ, so it is formed on the model's own estimate, and nothing large cancels.
 
-    Args:
-        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
-
-    Raises ``ValueError``: ``w`` is not finite.
     Source: Kwon et al. 2025 (TCFG): ε̃ = ε_c + w (ε_c − ⟨ε_∅, d⟩ d).
     """
 
@@ -111,10 +99,6 @@ def cfg_zero_star(denoiser: Denoiser, *, w: Weight) -> Denoiser:
     u_c − u_∅ across u_∅: that is what is formed here, and nothing large cancels. The source's second part, no motion
     in the first steps, is :func:`~cfgtoy.guidance.zero_init`, around this or any other rule.
 
-    Args:
-        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
-
-    Raises ``ValueError``: ``w`` is not finite.
     Source: Fan et al. 2025, Algorithm 1: ũ = (1+w) u_c − w s* u_∅.
     """
     return pushed(denoiser, w, lambda w, delta, cond, uncond: w * across(delta, uncond.flow))

@@ -20,9 +20,7 @@ class Ratios:
     E[(e_∅ − e_c) ε_∅]/E[ε_∅²] of the estimates e, and nothing cancels. Where y is NULL it is zero.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        x: clean samples, (n, \\*d).
-        y: their classes, (n,).
+        x, y: clean samples, (n, \\*d), and their classes, (n,).
         n: how many of a class are used at most.
 
     Raises ``ValueError``: on a call, a class of which ``x`` has no sample.
@@ -37,9 +35,8 @@ class Ratios:
         lam = logsnr.expand(len(y))
         found = torch.zeros(len(y), *self.x.shape[1:], dtype=self.x.dtype, device=y.device)
         for level in lam.unique():
-            for c in y[lam == level].unique():
-                if c >= 0:
-                    found[(lam == level) & (y == c)] = self._one(level, int(c)).to(found)
+            for c in y[(lam == level) & (y >= 0)].unique():
+                found[(lam == level) & (y == c)] = self._one(level, int(c)).to(found)
         return found
 
     @torch.no_grad()
@@ -61,10 +58,9 @@ def recfg(denoiser: Denoiser, *, w: Weight, ratios: Callable[[Tensor, Tensor], T
     On two centred Gaussians the fit is perfect, ε_c = r ε_∅, and nothing is left to guide by at any weight.
 
     Args:
-        denoiser, w: as for :func:`~cfgtoy.guidance.classifier_free`.
         ratios: ``(logsnr, y) -> (b, \\*d)``, see :class:`Ratios`; all zeros are plain CFG.
 
-    Raises ``ValueError``: ``w`` is not finite, or ``ratios`` is not a function.
+    Raises ``ValueError``: ``ratios`` is not a function.
     Source: Xia et al. 2024 (ReCFG), as in the authors' code: ε̃ = (1+w) ε_c − w r ε_∅.
     """
     w, ratios = weight("w", w), _checks.function("ratios", ratios)

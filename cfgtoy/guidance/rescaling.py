@@ -8,8 +8,7 @@ from torch import Tensor
 from .. import _checks
 from ..logsnr import per_sample
 from ..prediction import Denoiser, Prediction
-from ._branches import Weight
-from ._vectors import inner, norm
+from ._branches import Weight, inner, norm
 from .table import Rule, rule, wrapped
 
 
@@ -31,8 +30,6 @@ def rescale(
     Args:
         guided, conditional: the denoiser to repair and the one whose size counts; or the denoiser alone, with ``w``:
             guided by ``of`` at that weight.
-        w: guidance weight, a number or (b,).
-        of: the rule whose result is rescaled.
         phi: 0 leaves the guided one alone, 1 rescales fully.
         on: ``"output"``, what the conditional model estimates, by its standard deviation; ``"x"``, x̂ by its length.
 
@@ -73,9 +70,7 @@ def dynamic_threshold(
     """Dynamic thresholding: clip x̂ to [−s, s] and divide by s/floor, s the larger of ``floor`` and a quantile of |x̂|.
 
     Args:
-        denoiser: the (guided) denoiser to tame; or, with ``w``, the one to guide first.
-        w: guidance weight, a number or (b,); None leaves the denoiser as it is.
-        of: the rule whose result is tamed, where ``w`` is given.
+        denoiser: the (guided) denoiser to tame; or, with ``w``, the one to guide first, by ``of``.
         quantile: of |x̂| over a sample's entries, in [0, 1].
         floor: the range of the data; samples inside it are left alone, bit for bit.
 

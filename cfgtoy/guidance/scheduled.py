@@ -37,13 +37,11 @@ def weight_schedule(
     shape has mean 1 over the range, so w is the mean weight.
 
     Args:
-        denoiser: answers for a class and for NULL.
-        w: mean guidance weight, a number or (b,).
         shape: ``"constant"``, 1; ``"linear"``, 2u; ``"cosine"``, 1 − cos πu; ``"falling"``, 2 − 2u; ``"beta"``,
             6u(1 − u), the density of Beta(2, 2).
         lo, hi: ends of the range in log-SNR.
 
-    Raises ``ValueError``: ``w``, ``lo`` or ``hi`` is not finite, ``lo`` ≥ ``hi``, or an unknown ``shape``.
+    Raises ``ValueError``: ``lo`` or ``hi`` is not finite, ``lo`` ≥ ``hi``, or an unknown ``shape``.
     Source: Wang et al. 2024 (linear, cosine, falling); Malarz et al. 2025 (beta).
     """
     lo, hi = _checks.number("lo", lo), _checks.number("hi", hi)
@@ -68,7 +66,6 @@ def cfg_plus_plus(
     grid, and grows without bound as steps shrink.
 
     Args:
-        denoiser: answers for a class and for NULL.
         scale: interpolation between the unconditional (0) and the conditional (1) estimate.
         w: ``scale`` − 1, the weight of that estimate: −1 to 0 interpolates, as the source does. Give one of the two.
         grid: the rising levels of the sampler, (T,); the first may be −∞.
@@ -113,8 +110,6 @@ def interval(
 
     Args:
         guided, unguided: the two denoisers; or the denoiser alone, with ``w``: guided by ``of`` at that weight.
-        w: guidance weight, a number or (b,).
-        of: the rule that guides inside.
         lo, hi: ends of the interval in log-SNR; by default ±inf, which leaves a side open.
 
     Raises ``ValueError``: NaN, or ``lo`` > ``hi``; both or neither of ``unguided`` and ``w``.
@@ -154,8 +149,6 @@ def zero_init(denoiser: Denoiser, *, until: float) -> Denoiser:
     Source: Fan et al. 2025 (CFG-Zero*), §3.3 and Algorithm 1: ũ = 0 in the first steps.
     """
     until = until if until == -math.inf else _checks.number("until", until)
-    return interval(_still, denoiser, hi=until)
-
-
-def _still(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-    return Prediction.from_flow(z, logsnr, torch.zeros_like(z))
+    return interval(
+        lambda z, logsnr, y=None: Prediction.from_flow(z, logsnr, torch.zeros_like(z)), denoiser, hi=until
+    )

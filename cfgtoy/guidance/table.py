@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -96,7 +96,7 @@ class Rule:
         ready = self._given(parts)
         for part in sorted(ready.needs):
             raise ValueError(f"{part}: got none, or its name alone, takes what {self.name} needs: {part}=…")
-        if not isinstance(w, Tensor) and w == 0 and ready._unguided_at_zero:
+        if not isinstance(w, Tensor) and w == 0 and ready.unguided_at_zero:
             return denoiser
         return RULES[self.name](denoiser, w=w, **ready.options)
 
@@ -111,8 +111,7 @@ class Rule:
 
         Raises ``ValueError``: an option is an object without a ``name`` or ``sha256`` that could stand for it.
         """
-        options = {key: _plain(key, value) for key, value in self.options.items()}
-        return {"name": self.name, "options": options}
+        return {"name": self.name, "options": {key: _plain(key, v) for key, v in self.options.items()}}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Rule:
@@ -134,8 +133,9 @@ class Rule:
         return ready
 
     @property
-    def _unguided_at_zero(self) -> bool:
-        inside = self.of._unguided_at_zero if self.of else not self.options.get("unconditional")
+    def unguided_at_zero(self) -> bool:
+        """Whether it leaves the model as it is at w = 0."""
+        inside = self.of.unguided_at_zero if self.of else not self.options.get("unconditional")
         return self.name in UNGUIDED_AT_ZERO and inside
 
 
@@ -165,10 +165,9 @@ def wrapped(
     return made(denoiser, w=w), made.unguided(denoiser)  # type: ignore[arg-type]
 
 
-def _signature(name: str) -> list[inspect.Parameter]:
-    return list(
-        inspect.signature(RULES[_checks.one_of("rule", name, RULES)], eval_str=True).parameters.values()
-    )[1:]
+def _signature(name: str) -> Collection[inspect.Parameter]:
+    function = RULES[_checks.one_of("rule", name, RULES)]
+    return inspect.signature(function, eval_str=True).parameters.values()
 
 
 def _nothing(*_: object) -> Any:
@@ -182,8 +181,8 @@ def _plain(key: str, value: Any) -> Any:
         return value
     if isinstance(value, Real) or (isinstance(value, Tensor) and value.ndim == 0):
         return float(value) if math.isfinite(value) else str(float(value))
-    labels = [getattr(value, label, None) for label in ("name", "sha256")]
-    names = [label for label in labels if isinstance(label, str)]
+    held = (getattr(value, label, None) for label in ("name", "sha256"))
+    name = next((text for text in held if isinstance(text, str)), None)
     takes = "what has a name or sha256 to be written down by"
-    _checks.require(names, key, type(value).__name__, takes)
-    return names[0]
+    _checks.require(name is not None, key, type(value).__name__, takes)
+    return name

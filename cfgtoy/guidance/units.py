@@ -72,10 +72,9 @@ def _to_logsnr(first: float, last: float, unit: Unit, grid: Tensor | None) -> tu
         t = flow_time(grid.double())
         between = [-math.inf, *from_flow_time((t[:-1] + t[1:]) / 2).tolist(), math.inf]
         return between[begin], between[end]
-    noisy, clean = torch.tensor([last, first], dtype=torch.float64)
-    if unit == "t":
-        return from_flow_time(noisy).item(), from_flow_time(clean).item()
-    return (-2 * noisy.log()).item(), (-2 * clean.log()).item()
+    ends = torch.tensor([last, first], dtype=torch.float64)
+    lo, hi = (from_flow_time(ends) if unit == "t" else -2 * ends.log()).tolist()
+    return lo, hi
 
 
 def _from_logsnr(lo: float, hi: float, to: Unit, grid: Tensor | None) -> tuple[float, float]:

@@ -68,19 +68,18 @@ class Guider(BaseGuidance):
         self.w = _checks.number("w", w)
         if isinstance(scheduler, Mapping):  # from a saved configuration
             scheduler = getattr(diffusers, scheduler["_class_name"]).from_config(scheduler)
-        chain = _chain(self.rule)
-        for rule in chain:
-            if {"bad", "classifier", "ratios"} & set(rule.parts(rule.name)):
-                takes = "a rule of the two answers a guider has; this one asks a model"
-                raise ValueError(f"rule: got {rule.name!r}, takes {takes}")
-            if rule.name == "adaptive" or rule.options.get("momentum"):
-                takes = "one without: a guider makes it anew at every step"
-                raise ValueError(f"rule: got {self.rule.name!r} with a memory, takes {takes}")
-        if scheduler is None and _BY_LEVEL & {rule.name for rule in chain}:
+        inner: guidance.Rule | None = self.rule
+        while inner:
+            asks_two = not {"bad", "classifier", "ratios"} & set(inner.parts(inner.name))
+            takes = "a rule of the two answers a guider has; this one asks a model"
+            _checks.require(asks_two, "rule", repr(inner.name), takes)
+            forgets = inner.name != "adaptive" and not inner.options.get("momentum")
+            takes = "one without: a guider makes it anew at every step"
+            _checks.require(forgets, "rule", f"{self.rule.name!r} with a memory", takes)
+            told = scheduler is not None or inner.name not in _BY_LEVEL
             takes = f"the pipeline's scheduler: {self.rule.name!r} needs λ"
-            raise ValueError(f"scheduler: got None, takes {takes}")
-        self._nothing_at_zero = self.rule(_probe, w=0.0, grid=torch.arange(2.0)) is _probe
-        self._scheduler = scheduler
+            _checks.require(told, "scheduler", "None", takes)
+            inner = inner.of
         self._levels = None if scheduler is None else Levels(scheduler)
         self._model_input: Tensor | None = None
         self._hook: Any = None
@@ -132,7 +131,7 @@ class Guider(BaseGuidance):
         steps = self._num_inference_steps
         first, last = (int(share * steps) if steps else share for share in (self._start, self._stop))
         in_range = not steps or first <= self._step < last
-        return self._enabled and in_range and not (self.w == 0 and self._nothing_at_zero)
+        return self._enabled and in_range and not (self.w == 0 and self.rule.unguided_at_zero)
 
     def _look(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._model_input = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
@@ -146,14 +145,12 @@ class Guider(BaseGuidance):
         parts = {}
         if self._levels is not None:
             if self._model_input is None:
-                raise ValueError(
-                    "scheduler: got one, but prepare_models(model) was not called before the model"
-                )
+                raise ValueError("scheduler: got one, but prepare_models(model) was not called first")
             z, kind = self._model_input.to(dtype), self._levels.kind
             lam = self._levels.logsnr(torch.as_tensor(self._timestep)).to(answers)
             if self._levels.flow:
                 z = from_flow(z, lam)
-            parts["grid"] = grid_from(self._scheduler, dtype=dtype).to(z.device)
+            parts["grid"] = grid_from(self._levels.scheduler, dtype=dtype).to(z.device)
 
         def answered(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
             # Rules may ask for both in one batch.
@@ -163,12 +160,3 @@ class Guider(BaseGuidance):
 
         y = torch.full((len(z),), _ASKED, device=z.device)
         return self.rule(answered, w=self.w, **parts)(z, lam, y).as_kind(kind).to(cond.dtype)
-
-
-def _chain(rule: guidance.Rule) -> list[guidance.Rule]:
-    """The rule, the one that it wraps, and so on."""
-    return [rule, *(_chain(rule.of) if rule.of else [])]
-
-
-def _probe(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:
-    raise AssertionError("asked a stand-in")

@@ -20,31 +20,23 @@ _NOISE = -1000.0  # stands for λ = −inf, a level without signal, where one ha
 
 
 class Levels:
-    """A scheduler, read.
+    """A scheduler, read: the ``kind`` its model estimates, and whether that is ``flow``, at z_t = (1 − t) x + t ε.
 
-    Args:
-        scheduler: one of diffusers' schedulers with ``alphas_cumprod``, or a flow-matching one.
-
-    Attributes:
-        kind: what the model estimates.
-        flow: whether the model lives at z_t = (1 − t) x + t ε.
-
-    Raises ``ValueError``: another scheduler, or a prediction type that is not known.
+    Raises ``ValueError``: not a scheduler of diffusers' with ``alphas_cumprod`` nor a flow-matching one, or a
+    prediction type that is not known.
     """
 
     def __init__(self, scheduler: Any) -> None:
         config = getattr(scheduler, "config", None)
         flow_matching = any("FlowMatch" in c.__name__ for c in type(scheduler).__mro__)
-        if config is None or not (flow_matching or hasattr(scheduler, "alphas_cumprod")):
-            takes = "alphas_cumprod (DDPM, DDIM, Euler, DPM-Solver and their like) or a flow-matching one"
-            got = type(scheduler).__name__
-            raise ValueError(f"scheduler: got {got}, takes one of diffusers' schedulers with {takes}")
+        known = config is not None and (flow_matching or hasattr(scheduler, "alphas_cumprod"))
+        takes = "a scheduler of diffusers with alphas_cumprod (DDPM, DDIM, Euler, …) or a flow-matching one"
+        _checks.require(known, "scheduler", type(scheduler).__name__, takes)
         kind = "flow_prediction" if flow_matching else config.get("prediction_type", "epsilon")
         takes = f"one of {', '.join(map(repr, _KINDS))}"
         _checks.require(kind in _KINDS, "scheduler", f"prediction_type={kind!r}", takes)
-        falls = not config.get("invert_sigmas")
         takes = "one whose noise falls as it goes, invert_sigmas=False"
-        _checks.require(falls, "scheduler", "invert_sigmas=True", takes)
+        _checks.require(not config.get("invert_sigmas"), "scheduler", "invert_sigmas=True", takes)
         self.scheduler = scheduler
         self.kind: Kind = _KINDS[kind]
         self.flow = self.kind == "flow"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ... import _checks
@@ -78,8 +79,7 @@ class _Net:
             if conditions is not None:
                 given = conditions if isinstance(conditions, Mapping) else {_TEXT: conditions}
             _fits_model(given, names, model)
-        bare = conditions is None and labels is None
-        self._table, self.num_classes = ({}, 0) if bare else _table(given, null)
+        self._table, self.num_classes = _table(given, null) if given or conditions is not None else ({}, 0)
         self._has_null = null is not None or self.num_classes == 0
 
     def __call__(self, z: Tensor, logsnr: Tensor, y: Tensor) -> Tensor:
@@ -93,20 +93,23 @@ class _Net:
         rows = torch.where(y < 0, self.num_classes, y)  # ∅ is the last row
         arguments = _map(lambda _, leaf: _pick(leaf, rows, dtype), self._table)
         if self._packed:
-            return _unpack(self._packed_call(_pack(model_z), model_z, t, arguments), z)
+            patches = self._packed_call(model_z, t, arguments).to(z.dtype).mT
+            return F.pixel_shuffle(patches.unflatten(2, (z.shape[2] // 2, -1)), 2)
         out = self.model(**{self._input: model_z}, timestep=t, return_dict=False, **arguments)[0]
         # A learned variance, where there is one, comes after the estimate.
         return out[:, : z.shape[1]].to(z.dtype)
 
-    def _packed_call(self, patches: Tensor, z: Tensor, t: Tensor, arguments: dict[str, Any]) -> Tensor:
-        """FLUX's call: patches with their places, t in [0, 1]."""
+    def _packed_call(self, z: Tensor, t: Tensor, arguments: dict[str, Any]) -> Tensor:
+        """FLUX's call: squares of two by two pixels with their places, (b, h w/4, 4 c), t in [0, 1]."""
+        even = z.ndim == 4 and z.shape[-2] % 2 == z.shape[-1] % 2 == 0
+        _checks.require(even, "z", z, "(b, c, h, w) with even h and w")
         h, w = z.shape[-2] // 2, z.shape[-1] // 2
         places = torch.zeros(h, w, 3, device=z.device, dtype=z.dtype)
         places[..., 1] = torch.arange(h, device=z.device)[:, None]
         places[..., 2] = torch.arange(w, device=z.device)
         text = arguments[_TEXT]
         return self.model(
-            hidden_states=patches,
+            hidden_states=F.pixel_unshuffle(z, 2).flatten(2).mT,
             timestep=t / 1000,
             img_ids=places.reshape(h * w, 3),
             txt_ids=torch.zeros(text.shape[1], 3, device=z.device, dtype=z.dtype),
@@ -118,20 +121,20 @@ class _Net:
 def _labels(model: Any) -> tuple[int, int] | None:
     """How many classes a model's own embedding has, and how many rows; None if it has no labels."""
     config = model.config
-    if config.get("num_class_embeds") is not None and config.get("class_embed_type") is None:
-        return config["num_class_embeds"], config["num_class_embeds"]
-    if config.get("num_embeds_ada_norm") is not None:  # DiT, with a row for ∅ on top
-        return config["num_embeds_ada_norm"], config["num_embeds_ada_norm"] + 1
-    return None
+    if (classes := config.get("num_class_embeds")) is not None and config.get("class_embed_type") is None:
+        return classes, classes
+    # DiT's, with a row for ∅ on top.
+    return None if (classes := config.get("num_embeds_ada_norm")) is None else (classes, classes + 1)
 
 
 def _label_table(labels: int, rows: int, null: object) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
     """The labels as conditions, and ∅ as one of the embedding's rows."""
+    given = {"class_labels": torch.arange(labels)}
     if null is None:
-        return {"class_labels": torch.arange(labels)}, None
+        return given, None
     if isinstance(null, bool) or not isinstance(null, int) or not 0 <= null < rows:
         raise ValueError(f"null: got {null!r}, takes the class label that stands for ∅, 0 … {rows - 1}")
-    return {"class_labels": torch.arange(labels)}, {"class_labels": torch.tensor(null)}
+    return given, {"class_labels": torch.tensor(null)}
 
 
 def _fits_model(given: Mapping[str, Any], names: tuple[str, ...], model: Any) -> None:
@@ -211,16 +214,3 @@ def _pick(leaf: Any, rows: Tensor, dtype: torch.dtype) -> Tensor:
     if not _is_table(leaf):
         return torch.full(rows.shape, float(leaf), device=rows.device, dtype=dtype)
     return leaf.to(rows.device, dtype if leaf.is_floating_point() else leaf.dtype)[rows]
-
-
-def _pack(z: Tensor) -> Tensor:
-    """(b, c, h, w) -> (b, h w/4, 4 c): squares of two by two pixels."""
-    even = z.ndim == 4 and z.shape[-2] % 2 == z.shape[-1] % 2 == 0
-    _checks.require(even, "z", z, "(b, c, h, w) with even h and w")
-    return z.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
-
-
-def _unpack(patches: Tensor, like: Tensor) -> Tensor:
-    b, c, h, w = like.shape
-    squares = patches.to(like.dtype).reshape(b, h // 2, w // 2, c, 2, 2)
-    return squares.permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)

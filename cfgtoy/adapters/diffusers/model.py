@@ -80,8 +80,7 @@ class DenoiserModel(ModelMixin, ConfigMixin):
         """
         if not self._rebuildable:
             got = f"{type(self._denoiser).__name__}, which has no file to go to"
-            takes = "a NetDenoiser around a network of cfgtoy.nets"
-            raise ValueError(f"denoiser: got {got}; save_pretrained takes {takes}")
+            raise ValueError(f"denoiser: got {got}, takes a NetDenoiser around a network of cfgtoy.nets")
         super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
 
 
@@ -120,18 +119,14 @@ def to_diffusers(
     whole = all(isinstance(c, int) for c in each)
     _checks.require(whole, "y", f"{y!r}", "one integer class, or one a sample, (b,)")
     found = _inside(denoiser)
-    args = _args(denoiser) if isinstance(denoiser, NetDenoiser) else None
-    net = type(denoiser.net) if isinstance(denoiser, NetDenoiser) else None
+    own: dict[str, Any] = {}
+    if isinstance(denoiser, NetDenoiser) and (args := _args(denoiser)):
+        net = type(denoiser.net)
+        name = f"{net.__module__.rpartition('.')[2]}.{net.__name__}"
+        own = {"net": name, "size": args, "kind": denoiser.kind}
     channels, size = _shape(found, shape)
-    model = DenoiserModel(
-        net=f"{net.__module__.rpartition('.')[2]}.{net.__name__}" if net and args else None,
-        size=args or None,
-        kind=denoiser.kind if isinstance(denoiser, NetDenoiser) else "eps",
-        y=classes,
-        scheduler={**scheduler.config, "_class_name": type(scheduler).__name__},
-        in_channels=channels,
-        sample_size=size,
-    )
+    read = {**scheduler.config, "_class_name": type(scheduler).__name__}
+    model = DenoiserModel(y=classes, scheduler=read, in_channels=channels, sample_size=size, **own)
     # the networks themselves, not copies, so that moving the model moves them
     model.networks = nn.ModuleList(d.net for d in found if isinstance(getattr(d, "net", None), nn.Module))
     model._denoiser = denoiser
@@ -154,6 +149,7 @@ def _args(denoiser: Any) -> Mapping[str, Any] | None:
 
 def _shape(found: Sequence[Any], shape: Sequence[int] | None) -> tuple[int | None, list[int] | None]:
     """Channels and pixels of a sample, as diffusers' configurations name them."""
+    takes = "that of one sample, (c, h, w) or (d,)"
     if shape is None:
         for denoiser in found:
             args = _args(denoiser) or {}
@@ -162,8 +158,7 @@ def _shape(found: Sequence[Any], shape: Sequence[int] | None) -> tuple[int | Non
             dim = args.get("dim", getattr(denoiser, "dim", None))
             if dim is not None:
                 return int(dim), [1, 1]
-        takes = "that of one sample, (c, h, w) or (d,): the denoiser does not tell"
-        raise ValueError(f"shape: got None, takes {takes}")
+        raise ValueError(f"shape: got None, takes {takes}: the denoiser does not tell")
     if len(shape) not in (1, 3) or any(not isinstance(n, int) or n < 1 for n in shape):
-        raise ValueError(f"shape: got {shape!r}, takes that of one sample, (c, h, w) or (d,)")
+        raise ValueError(f"shape: got {shape!r}, takes {takes}")
     return shape[0], list(shape[1:]) or [1, 1]
