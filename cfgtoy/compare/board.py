@@ -3,11 +3,10 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,8 +24,7 @@ BATCH = 2000
 FARTHEST = 1e6  # samples farther out than that have left the data for good
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(NamedTuple):
     """One measurement to make."""
 
     rule: Entrant
@@ -38,7 +36,7 @@ class _Run:
     steps: int
 
     def record(self) -> Record:
-        return vars(self) | {"rule": self.rule.record, "problem": self.problem.name}
+        return self._asdict() | {"rule": self.rule.record, "problem": self.problem.name}
 
 
 def run(
@@ -186,7 +184,7 @@ class _Store:
 
 
 def _key(record: Record) -> str:
-    return json.dumps([record[field.name] for field in fields(_Run)], sort_keys=True)
+    return json.dumps([record[name] for name in _Run._fields], sort_keys=True)
 
 
 def _read(path: Path) -> Record:

@@ -3,7 +3,8 @@ r"""Guidance: pure functions from denoisers to a denoiser.
 ``denoiser`` answers for a class, and for NULL where a rule asks without one. ``w`` is the paper's weight, one number or
 (b,), so w = 0 is the plain conditional model and w = −1 the unconditional one; :func:`w_from_scale` turns the scale
 s = 1 + w of most image tools into it. Nothing here switches guidance off behind your back: every formula holds at
-every w. A ``w`` that is not finite is a ``ValueError``, as are, on a call, weights or classes that do not fit.
+every w. A ``w`` that is not finite or an option out of its range is a ``ValueError``, as are, on a call, weights or
+classes that do not fit.
 
 ===========================  ====================================================================================
 :func:`classifier_free`      ε̃ = (1+w) ε(z,c) − w ε(z)                       Ho & Salimans 2022, eq. 6
@@ -35,9 +36,8 @@ every w. A ``w`` that is not finite is a ``ValueError``, as are, on a call, weig
 from ._branches import pair, scale_from_w, unconditional, w_from_scale
 from .affine import auto, classifier_free, negative, several, total
 from .agreement import adaptive
-from .frequencies import frequency_decoupled
 from .gradient import Classifier, classifier, classifier_grad, implicit_classifier_grad
-from .magnitude import mambo_g, power_law
+from .magnitude import frequency_decoupled, mambo_g, power_law
 from .projected import apg, cfg_zero_star, tcfg
 from .rectified import Ratios, recfg
 from .rescaling import dynamic_threshold, rescale

@@ -65,10 +65,7 @@ def both(
 def pushed(
     denoiser: Denoiser, w: Weight, push: Callable[[Weight, Tensor, Prediction, Prediction], Tensor]
 ) -> Denoiser:
-    """What most rules are: ``push(w, cond − uncond, cond, uncond)`` is added to the conditional estimate.
-
-    Predictions are of the denoiser's own kind; their difference and the push are of their estimates, (b, \\*d).
-    """
+    """What most rules are: ``push(w, cond − uncond, cond, uncond)``, (b, *d), is added to the conditional estimate."""
     w = weight("w", w)
 
     def guided(z: Tensor, logsnr: Tensor, y: Tensor | None = None) -> Prediction:

@@ -51,7 +51,6 @@ def auto(good: Denoiser, bad: Denoiser, *, w: Weight) -> Denoiser:
     Args:
         good, bad: the model to guide, and the same model, smaller or less trained.
 
-    Raises ``ValueError``: ``bad`` is not a denoiser.
     Source: Karras et al. 2024, eq. 3: ε̃ = (1+w) ε_good(z,c) − w ε_bad(z,c).
     """
     w, bad = weight("w", w), _checks.function("bad", bad)
@@ -76,7 +75,6 @@ def total(denoiser: Denoiser, bad: Denoiser, *, w: Weight, share: float = 0.5) -
         w: weight of both pushes together, a number or (b,).
         share: of the push away from ``bad``, in [0, 1]; 0 is CFG, 1 is :func:`~cfgtoy.guidance.auto`.
 
-    Raises ``ValueError``: ``share`` outside [0, 1], or ``bad`` is not a denoiser.
     Source: Ahn et al. 2024 (PAG); Hong 2024 (SEG); Hyung et al. 2024 (skip-layer):
     ε̃ = ε_c + w ((1 − share)(ε_c − ε_∅) + share (ε_c − ε_bad)).
     """

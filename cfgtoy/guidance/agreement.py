@@ -24,10 +24,9 @@ def adaptive(
     cosine is 1 or −1.
 
     Args:
-        threshold: the cosine between the two answers from which they agree, at most 1; 1 is plain CFG, up to rounding.
+        threshold: the cosine between the two answers from which they agree, in [−1, 1]; 1 is plain CFG, up to rounding.
         on: ``"x"``, x̂, or ``"eps"``, ε̂.
 
-    Raises ``ValueError``: ``threshold`` outside [−1, 1], or an unknown ``on``.
     Source: Castillo et al. 2023 (Adaptive Guidance): from cos(ε(z,c), ε(z)) > threshold on, ε(z,c) alone. That their
     threshold is 0.991 is second-hand: another implementation calls it the paper's, for its own models, where guidance
     ends after about half of 20 steps. Of the paper only the abstract could be looked up. Try your own for your model.

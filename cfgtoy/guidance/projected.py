@@ -22,11 +22,10 @@ def apg(
 
     Args:
         eta: share of the part along x_c that is kept; 1 with no threshold is plain CFG.
-        threshold: longest Δ allowed, in units of x; inf allows all.
+        threshold: longest Δ allowed, > 0, in units of x; inf allows all.
         momentum: β in Δ_i ← Δ_i + β Δ_{i−1} over the levels, −1 < β < 1; the source takes β < 0, and 0 remembers
             nothing.
 
-    Raises ``ValueError``: ``eta`` is not finite, ``threshold`` not positive, or ``momentum`` outside (−1, 1).
     Source: Sadat et al. 2024, Algorithm 1: x̃ = x_c + w (Δ⊥ + eta Δ∥), Δ_i ← Δ_i + momentum Δ_{i−1}, then
     Δ ← Δ min(1, threshold/‖Δ‖).
     """

@@ -60,7 +60,6 @@ def recfg(denoiser: Denoiser, *, w: Weight, ratios: Callable[[Tensor, Tensor], T
     Args:
         ratios: ``(logsnr, y) -> (b, \\*d)``, see :class:`Ratios`; all zeros are plain CFG.
 
-    Raises ``ValueError``: ``ratios`` is not a function.
     Source: Xia et al. 2024 (ReCFG), as in the authors' code: ε̃ = (1+w) ε_c − w r ε_∅.
     """
     w, ratios = weight("w", w), _checks.function("ratios", ratios)

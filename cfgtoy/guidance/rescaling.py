@@ -72,9 +72,8 @@ def dynamic_threshold(
     Args:
         denoiser: the (guided) denoiser to tame; or, with ``w``, the one to guide first, by ``of``.
         quantile: of |x̂| over a sample's entries, in [0, 1].
-        floor: the range of the data; samples inside it are left alone, bit for bit.
+        floor: the range of the data, > 0; samples inside it are left alone, bit for bit.
 
-    Raises ``ValueError``: ``quantile`` outside [0, 1] or ``floor`` not positive.
     Source: Saharia et al. 2022, §2.3: x̃ = clip(x̂, −s, s) floor/s.
     """
     quantile = _checks.unit_interval("quantile", quantile)

@@ -39,9 +39,8 @@ def weight_schedule(
     Args:
         shape: ``"constant"``, 1; ``"linear"``, 2u; ``"cosine"``, 1 − cos πu; ``"falling"``, 2 − 2u; ``"beta"``,
             6u(1 − u), the density of Beta(2, 2).
-        lo, hi: ends of the range in log-SNR.
+        lo, hi: ends of the range in log-SNR, lo < hi.
 
-    Raises ``ValueError``: ``lo`` or ``hi`` is not finite, ``lo`` ≥ ``hi``, or an unknown ``shape``.
     Source: Wang et al. 2024 (linear, cosine, falling); Malarz et al. 2025 (beta).
     """
     lo, hi = _checks.number("lo", lo), _checks.number("hi", hi)

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from cfgtoy import GaussianMixture, cli, compare, datasets, guidance, metrics, samplers, schedules
 from cfgtoy.compare import board
-from cfgtoy.compare.embedded import Embedded, plane
 from cfgtoy.compare.imperfect import blurred, too_few_modes, too_narrow
 from cfgtoy.compare.measures import Counted, measure
+from cfgtoy.compare.problems import Embedded, plane
 from cfgtoy.compare.truth import Truth
 
 ROOT = Path(__file__).resolve().parents[2]

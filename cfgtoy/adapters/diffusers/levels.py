@@ -27,7 +27,7 @@ class Levels:
     """
 
     def __init__(self, scheduler: Any) -> None:
-        config = getattr(scheduler, "config", None)
+        config: Any = getattr(scheduler, "config", None)
         flow_matching = any("FlowMatch" in c.__name__ for c in type(scheduler).__mro__)
         known = config is not None and (flow_matching or hasattr(scheduler, "alphas_cumprod"))
         takes = "a scheduler of diffusers with alphas_cumprod (DDPM, DDIM, Euler, …) or a flow-matching one"

@@ -1,7 +1,7 @@
 """A model of diffusers and its scheduler, read as a denoiser."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -103,16 +103,12 @@ class _Net:
         """FLUX's call: squares of two by two pixels with their places, (b, h w/4, 4 c), t in [0, 1]."""
         even = z.ndim == 4 and z.shape[-2] % 2 == z.shape[-1] % 2 == 0
         _checks.require(even, "z", z, "(b, c, h, w) with even h and w")
-        h, w = z.shape[-2] // 2, z.shape[-1] // 2
-        places = torch.zeros(h, w, 3, device=z.device, dtype=z.dtype)
-        places[..., 1] = torch.arange(h, device=z.device)[:, None]
-        places[..., 2] = torch.arange(w, device=z.device)
-        text = arguments[_TEXT]
+        places = torch.cartesian_prod(*(torch.arange(n // 2, device=z.device) for n in z.shape[2:]))
         return self.model(
             hidden_states=F.pixel_unshuffle(z, 2).flatten(2).mT,
             timestep=t / 1000,
-            img_ids=places.reshape(h * w, 3),
-            txt_ids=torch.zeros(text.shape[1], 3, device=z.device, dtype=z.dtype),
+            img_ids=F.pad(places, (1, 0)).to(z.dtype),
+            txt_ids=z.new_zeros(arguments[_TEXT].shape[1], 3),
             return_dict=False,
             **arguments,
         )[0]
@@ -151,14 +147,14 @@ def _fits_model(given: Mapping[str, Any], names: tuple[str, ...], model: Any) ->
     if config.get("guidance_embeds"):
         needs["guidance"] = "the scale that the distilled model takes as an input, such as 3.5"
     for name, what in needs.items():
-        got = ", ".join(given) or "None"
         has = name in given or name not in names
-        _checks.require(has, "conditions", got, f"{name!r} too for a {kind}: {what}")
+        _checks.require(has, "conditions", ", ".join(given) or "None", f"{name!r} too for a {kind}: {what}")
 
 
 def _table(given: Mapping[str, Any], null: Conditions | int | None) -> tuple[dict[str, Any], int]:
     """The rows of each argument, ∅ after them, and their number."""
-    leaves = dict(_leaves(given))
+    leaves: dict[str, Any] = {}
+    _map(leaves.__setitem__, given)
     rows = {path: len(leaf) for path, leaf in leaves.items() if _is_table(leaf)}
     for path in leaves.keys() - rows.keys():
         _checks.number(f"conditions[{path!r}]", leaves[path])
@@ -168,12 +164,13 @@ def _table(given: Mapping[str, Any], null: Conditions | int | None) -> tuple[dic
     count = next(iter(rows.values()))
     if null is None:
         return dict(given), count
-    if isinstance(null, int):
-        if isinstance(null, bool) or not 0 <= null < count:
-            raise ValueError(f"null: got {null}, takes a row of conditions, 0 … {count - 1}, or an embedding")
-        empty = {path: leaves[path][null] for path in rows}
+    empty: dict[str, Any] = {}
+    if not isinstance(null, int):
+        _map(empty.__setitem__, null if isinstance(null, Mapping) else {_TEXT: null})
+    elif isinstance(null, bool) or not 0 <= null < count:
+        raise ValueError(f"null: got {null}, takes a row of conditions, 0 … {count - 1}, or an embedding")
     else:
-        empty = dict(_leaves(null if isinstance(null, Mapping) else {_TEXT: null}))
+        empty = {path: leaves[path][null] for path in rows}
 
     def with_null(path: str, leaf: Any) -> Any:
         if not _is_table(leaf):
@@ -192,17 +189,8 @@ def _is_table(leaf: object) -> bool:
     return isinstance(leaf, Tensor) and leaf.ndim > 0
 
 
-def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The entries of nested dictionaries, each with its path."""
-    for name, leaf in tree.items():
-        if isinstance(leaf, Mapping):
-            yield from _leaves(leaf, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", leaf
-
-
 def _map(fn: Callable[[str, Any], Any], tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """The tree of ``fn(path, leaf)``."""
+    """The tree of ``fn(path, leaf)``, the path to a leaf joined by dots."""
     return {
         name: _map(fn, leaf, f"{path}{name}.") if isinstance(leaf, Mapping) else fn(f"{path}{name}", leaf)
         for name, leaf in tree.items()
