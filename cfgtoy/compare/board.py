@@ -152,8 +152,6 @@ class _Store:
 
     def __init__(self, out: str | Path | None, command: str, entrants: Sequence[Entrant]) -> None:
         self.out = None if out is None else Path(out)
-        self.lines: dict[str, str] = {}
-        self.done: dict[str, Record] = {}
         held: Record = {"made_by": [], "records": []}
         if self.out is not None:
             _files.try_writing(self.out)
@@ -162,25 +160,20 @@ class _Store:
         self.made_by = [*held["made_by"], provenance(torch.device("cpu"), command)]
         # A function of somebody's own that was altered since is another rule under the same name.
         now = {one.record["name"]: one.record for one in entrants if ":" in one.record["name"]}
-        for record in held["records"]:
-            if now.get(record["rule"]["name"], record["rule"]) == record["rule"]:
-                self._hold(record)
+        kept = (r for r in held["records"] if now.get(r["rule"]["name"], r["rule"]) == r["rule"])
+        self.all: dict[str, Record] = {_key(record): record for record in kept}
         # What raised is tried again: the reason may be gone.
         last = ("NaN", "ran off")
-        self.done = {k: r for k, r in self.done.items() if "error" not in r or r["error"].startswith(last)}
+        self.done = {k: r for k, r in self.all.items() if "error" not in r or r["error"].startswith(last)}
 
     def add(self, record: Record) -> None:
-        self._hold(record | {"made_by": len(self.made_by) - 1})
-        if self.out is not None:
-            made_by = json.dumps(self.made_by, ensure_ascii=False)
-            lines = ",\n".join(self.lines.values())
-            text = f'{{"made_by": {made_by},\n"records": [\n{lines}\n]}}\n'
-            _files.write_atomically(self.out, text.encode())
-
-    def _hold(self, record: Record) -> None:
         key = _key(record)
-        self.done[key] = record
-        self.lines[key] = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        self.all[key] = self.done[key] = record | {"made_by": len(self.made_by) - 1}
+        dumps = partial(json.dumps, ensure_ascii=False, allow_nan=False)
+        lines = ",\n".join(map(dumps, self.all.values()))
+        if self.out is not None:
+            text = f'{{"made_by": {dumps(self.made_by)},\n"records": [\n{lines}\n]}}\n'
+            _files.write_atomically(self.out, text.encode())
 
 
 def _key(record: Record) -> str:

@@ -23,8 +23,7 @@ class Entrant(NamedTuple):
 def label(record: Mapping[str, Any]) -> str:
     """What a table calls the rule of a record: its name, and its options in brackets."""
     options = [
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in record.get("options", {}).items()
+        f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in record.get("options", {}).items()
     ]
     return record["name"] + (f"({', '.join(options)})" if options else "")
 

@@ -94,10 +94,7 @@ def several(unconditional: Denoiser, conditional: Sequence[Denoiser], *, w: Sequ
 
     With all w = 0 it is the model of all conditions where those are independent given the noisy sample. Given the clean
     sample alone is not enough: noise ties them together.
-
-    Args:
-        unconditional, conditional: the model without conditions, and one a condition; each is asked without a class.
-        w: guidance weight of each condition.
+    ``conditional`` holds a model a condition, ``w`` the weight of each; all are asked without a class.
 
     Raises ``ValueError``: a ``w`` that is not finite, or not one a condition.
     Source: Liu et al. 2022 (composable diffusion): ε̃ = ε_∅ + Σ (1 + w_i) (ε_i − ε_∅).

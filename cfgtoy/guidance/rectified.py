@@ -56,9 +56,7 @@ def recfg(denoiser: Denoiser, *, w: Weight, ratios: Callable[[Tensor, Tensor], T
     """ReCFG: ε_∅ scaled to fit ε_c over the data, before extrapolating away from it.
 
     On two centred Gaussians the fit is perfect, ε_c = r ε_∅, and nothing is left to guide by at any weight.
-
-    Args:
-        ratios: ``(logsnr, y) -> (b, \\*d)``, see :class:`Ratios`; all zeros are plain CFG.
+    ``ratios(logsnr, y)``, (b, \\*d), is as in :class:`Ratios`; all zeros are plain CFG.
 
     Source: Xia et al. 2024 (ReCFG), as in the authors' code: ε̃ = (1+w) ε_c − w r ε_∅.
     """

@@ -30,6 +30,7 @@ def rescale(
     Args:
         guided, conditional: the denoiser to repair and the one whose size counts; or the denoiser alone, with ``w``:
             guided by ``of`` at that weight.
+        of: the rule whose result is rescaled.
         phi: 0 leaves the guided one alone, 1 rescales fully.
         on: ``"output"``, what the conditional model estimates, by its standard deviation; ``"x"``, x̂ by its length.
 
@@ -70,7 +71,8 @@ def dynamic_threshold(
     """Dynamic thresholding: clip x̂ to [−s, s] and divide by s/floor, s the larger of ``floor`` and a quantile of |x̂|.
 
     Args:
-        denoiser: the (guided) denoiser to tame; or, with ``w``, the one to guide first, by ``of``.
+        denoiser: the (guided) denoiser to tame; or, with ``w``, the one to guide first.
+        of: the rule whose result is tamed, where ``w`` is given.
         quantile: of |x̂| over a sample's entries, in [0, 1].
         floor: the range of the data, > 0; samples inside it are left alone, bit for bit.
 

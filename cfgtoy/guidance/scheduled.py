@@ -109,6 +109,7 @@ def interval(
 
     Args:
         guided, unguided: the two denoisers; or the denoiser alone, with ``w``: guided by ``of`` at that weight.
+        of: the rule that guides inside.
         lo, hi: ends of the interval in log-SNR; by default ±inf, which leaves a side open.
 
     Raises ``ValueError``: NaN, or ``lo`` > ``hi``; both or neither of ``unguided`` and ``w``.

@@ -44,8 +44,8 @@ class Guider(BaseGuidance):
         scheduler: the pipeline's. With it the rule sees x̂, ε̂ and λ, as everywhere in this package. Without, it works
             on the numbers that the model puts out, as diffusers' own guiders do: for ``classifier-free`` and
             ``negative`` the same thing, as they take a mean; for the others not.
-        start, stop: guide from this to that fraction of the steps; the conditional prediction elsewhere.
-        enabled: False turns guidance off.
+        start, stop, enabled: the fractions of the steps to guide between, if at all; elsewhere the conditional
+            prediction.
 
     Raises ``ValueError``: a rule that is not known or asks another model, one that needs λ without a scheduler, ``w``
     not finite, or fractions out of order.

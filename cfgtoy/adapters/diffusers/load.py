@@ -68,10 +68,10 @@ class _Net:
         self._input = names[0]  # "sample" in the UNets, "hidden_states" in the transformers
         self._packed = "img_ids" in names
         self._learned_steps = model.config.get("time_embedding_type") == "learned"
-        labels = _labels(model) if conditions is None and "class_labels" in names else None
+        labels = _labels(model, null) if conditions is None and "class_labels" in names else None
         given: Mapping[str, Any] = {}
         if labels is not None:
-            given, null = _label_table(*labels, null)
+            given, null = labels
         else:
             takes = "one tensor (C, L, D), embeddings of equal shape stacked, or a dictionary of tensors"
             fits = isinstance(conditions, Mapping | Tensor | None)
@@ -114,17 +114,15 @@ class _Net:
         )[0]
 
 
-def _labels(model: Any) -> tuple[int, int] | None:
-    """How many classes a model's own embedding has, and how many rows; None if it has no labels."""
+def _labels(model: Any, null: object) -> tuple[dict[str, Tensor], dict[str, Tensor] | None] | None:
+    """A model's own labels as conditions, and ∅ as one of its embedding's rows; None if it has no labels."""
     config = model.config
-    if (classes := config.get("num_class_embeds")) is not None and config.get("class_embed_type") is None:
-        return classes, classes
-    # DiT's, with a row for ∅ on top.
-    return None if (classes := config.get("num_embeds_ada_norm")) is None else (classes, classes + 1)
-
-
-def _label_table(labels: int, rows: int, null: object) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """The labels as conditions, and ∅ as one of the embedding's rows."""
+    if (labels := config.get("num_class_embeds")) is not None and config.get("class_embed_type") is None:
+        rows = labels
+    elif (labels := config.get("num_embeds_ada_norm")) is not None:
+        rows = labels + 1  # DiT's, with one for ∅ on top
+    else:
+        return None
     given = {"class_labels": torch.arange(labels)}
     if null is None:
         return given, None

@@ -25,10 +25,8 @@ class DenoiserModel(ModelMixin, ConfigMixin):
     imported, ``DDPMPipeline.from_pretrained(folder)`` read them back.
 
     Args:
-        net: the network's module and class in :mod:`cfgtoy.nets`, ``"unet.UNet"``; None for a denoiser that is none,
-            which cannot be saved.
-        size: the network's arguments.
-        kind: what the network estimates.
+        net, size, kind: the network's module and class in :mod:`cfgtoy.nets`, ``"unet.UNet"``, its arguments and what
+            it estimates; ``net`` is None for a denoiser that is none, which cannot be saved.
         y: the class asked for, one or one a sample; None for ∅.
         scheduler: the configuration of the scheduler whose timesteps the model is called with.
         in_channels, sample_size: of a sample, (in_channels, \\*sample_size).
@@ -74,10 +72,7 @@ class DenoiserModel(ModelMixin, ConfigMixin):
         return UNet2DOutput(sample=out) if return_dict else (out,)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Write ``config.json`` and the weights.
-
-        Raises ``ValueError``: the denoiser is not one of this package's networks.
-        """
+        """Write ``config.json`` and the weights. ``ValueError``: the denoiser is not one of this package's networks."""
         if not self._rebuildable:
             got = f"{type(self._denoiser).__name__}, which has no file to go to"
             raise ValueError(f"denoiser: got {got}, takes a NetDenoiser around a network of cfgtoy.nets")
