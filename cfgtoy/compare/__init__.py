@@ -2,9 +2,6 @@
 
 >>> records = run(["classifier-free", "apg"], ["tree"], [0.0, 1.0, 3.0])  # doctest: +SKIP
 >>> print(table(records))  # doctest: +SKIP
-
-``problems`` holds what rules are tried on, ``measures`` what is measured, ``board`` the loop and its file, ``frontier``
-what makes rules comparable, ``report`` the table and the picture.
 """
 
 from .board import read, run

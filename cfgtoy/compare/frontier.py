@@ -47,29 +47,26 @@ def summary(records: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 def frontier(rows: Sequence[Row], quality: str = "precision", diversity: str = "recall") -> list[Row]:
     """Those of the rows that no other one beats in both measures, by rising diversity. Both are best when high."""
-    return [row for _, _, row in _best(rows, quality, diversity)]
-
-
-def hypervolume(rows: Sequence[Row], quality: str = "precision", diversity: str = "recall") -> float:
-    """The area below the rows' frontier, 1 where both measures reach 1. ``ValueError``: a measure below 0."""
-    area, reached = 0.0, 0.0
-    for q, d in sorted({(q, d) for q, d, _ in _best(rows, quality, diversity)}):
-        if min(q, d) < 0:
-            raise ValueError(f"rows: got {quality} = {q:g} and {diversity} = {d:g}, takes none below 0")
-        # By rising quality diversity falls: a strip a point.
-        area, reached = area + (q - reached) * d, q
-    return area
-
-
-def _best(rows: Sequence[Row], quality: str, diversity: str) -> list[tuple[float, float, Row]]:
-    """The frontier with its two measures."""
     points = [
         (q, d, row)
         for row in rows
         if (q := row.mean.get(quality)) is not None and (d := row.mean.get(diversity)) is not None
     ]
     beaten = {(q, d) for q, d, _ in points for a, b, _ in points if a >= q and b >= d and (a, b) != (q, d)}
-    return sorted((point for point in points if point[:2] not in beaten), key=lambda point: point[1])
+    best = (point for point in points if point[:2] not in beaten)
+    return [row for _, _, row in sorted(best, key=lambda point: point[1])]
+
+
+def hypervolume(rows: Sequence[Row], quality: str = "precision", diversity: str = "recall") -> float:
+    """The area below the rows' frontier, 1 where both measures reach 1. ``ValueError``: a measure below 0."""
+    area, reached = 0.0, 0.0
+    best = frontier(rows, quality, diversity)
+    for q, d in sorted({(row.mean[quality] or 0.0, row.mean[diversity] or 0.0) for row in best}):
+        if min(q, d) < 0:
+            raise ValueError(f"rows: got {quality} = {q:g} and {diversity} = {d:g}, takes none below 0")
+        # By rising quality diversity falls: a strip a point.
+        area, reached = area + (q - reached) * d, q
+    return area
 
 
 def at_class_probability(rows: Sequence[Row], target: float) -> Row | None:

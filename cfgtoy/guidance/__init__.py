@@ -35,13 +35,12 @@ classes that do not fit.
 
 from ._branches import pair, scale_from_w, unconditional, w_from_scale
 from .affine import auto, classifier_free, negative, several, total
-from .agreement import adaptive
 from .gradient import Classifier, classifier, classifier_grad, implicit_classifier_grad
 from .magnitude import frequency_decoupled, mambo_g, power_law
 from .projected import apg, cfg_zero_star, tcfg
 from .rectified import Ratios, recfg
 from .rescaling import dynamic_threshold, rescale
-from .scheduled import cfg_plus_plus, interval, weight_schedule, zero_init
+from .scheduled import adaptive, cfg_plus_plus, interval, weight_schedule, zero_init
 from .table import PARTS, RULES, UNGUIDED_AT_ZERO, Rule, rule
 from .units import convert_interval
 
