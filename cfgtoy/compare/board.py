@@ -22,6 +22,7 @@ from .problems import problem as make_problem
 Record = dict[str, Any]
 BATCH = 2000
 FARTHEST = 1e6  # samples farther out than that have left the data for good
+_dumps = partial(json.dumps, ensure_ascii=False, allow_nan=False)
 
 
 class _Run(NamedTuple):
@@ -160,19 +161,19 @@ class _Store:
         self.made_by = [*held["made_by"], provenance(torch.device("cpu"), command)]
         # A function of somebody's own that was altered since is another rule under the same name.
         now = {one.record["name"]: one.record for one in entrants if ":" in one.record["name"]}
-        kept = (r for r in held["records"] if now.get(r["rule"]["name"], r["rule"]) == r["rule"])
-        self.all: dict[str, Record] = {_key(record): record for record in kept}
+        kept = {_key(r): r for r in held["records"] if now.get(r["rule"]["name"], r["rule"]) == r["rule"]}
+        self.lines = {key: _dumps(record) for key, record in kept.items()}
         # What raised is tried again: the reason may be gone.
         last = ("NaN", "ran off")
-        self.done = {k: r for k, r in self.all.items() if "error" not in r or r["error"].startswith(last)}
+        self.done = {k: r for k, r in kept.items() if "error" not in r or r["error"].startswith(last)}
 
     def add(self, record: Record) -> None:
         key = _key(record)
-        self.all[key] = self.done[key] = record | {"made_by": len(self.made_by) - 1}
-        dumps = partial(json.dumps, ensure_ascii=False, allow_nan=False)
-        lines = ",\n".join(map(dumps, self.all.values()))
+        self.done[key] = record | {"made_by": len(self.made_by) - 1}
+        self.lines[key] = _dumps(self.done[key])
         if self.out is not None:
-            text = f'{{"made_by": {dumps(self.made_by)},\n"records": [\n{lines}\n]}}\n'
+            lines = ",\n".join(self.lines.values())
+            text = f'{{"made_by": {_dumps(self.made_by)},\n"records": [\n{lines}\n]}}\n'
             _files.write_atomically(self.out, text.encode())
 
 
