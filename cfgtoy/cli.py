@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 else:
     RuleName = Literal[tuple(RULES)]
 
-__all__ = ["main"]
-
 MIXTURES = {make.__name__.replace("_", "-"): make for make in datasets.GALLERY.values()}
 
 USAGE = f"""\
@@ -70,8 +68,8 @@ On several GPUs: torchrun --nproc-per-node=N -m cfgtoy train ... (or evaluate ..
 class How(Sampling):
     """Sampling as a command line says it: the rule by its name, checked once its options are read too."""
 
+    #: The guidance rule. Its own options follow it: --rule apg --eta 0.2; --rule apg --help lists them.
     rule: RuleName = "classifier-free"
-    """The guidance rule. Its own options follow it: --rule apg --eta 0.2; --rule apg --help lists them."""
 
     def __post_init__(self) -> None:
         pass
@@ -84,26 +82,19 @@ class Sample:
     The same seed gives the same noise for every w, so that a sweep shows what w does and nothing else.
     """
 
+    #: Shipped weights by name, a .safetensors file, or three-gaussians, ring, overlapping, tree.
     model: Model
-    """Shipped weights by name, a .safetensors file, or three-gaussians, ring, overlapping, tree."""
+    #: Guidance weights, one block of pictures each; 0 is the conditional model, -1 the unconditional one.
     w: tuple[float, ...] = (1.0,)
-    """Guidance weights, one block of pictures each; 0 is the conditional model, -1 the unconditional one."""
+    #: Classes by name or number, one row each, or none for no class; by default all.
     classes: tuple[str, ...] = ()
-    """Classes by name or number, one row each, or none for no class; by default all."""
-    per_class: int | None = None
-    """Samples of each class and w; by default 8 images, or 1000 points."""
-    sampling: Sampling = field(default_factory=How)
-    """How samples are drawn."""
-    seed: int = 0
-    """Of all noise."""
-    batch: int = 100
-    """Images at a time."""
-    device: str = "auto"
-    """cpu, cuda, or auto."""
-    scale: int | None = None
-    """Screen pixels a pixel; by default so that an image is about 64 wide."""
-    out: Path | None = None
-    """The PNG; by default samples.png for images, and no picture for points."""
+    per_class: int | None = None  #: Samples of each class and w; by default 8 images, or 1000 points.
+    sampling: Sampling = field(default_factory=How)  #: How samples are drawn.
+    seed: int = 0  #: Of all noise.
+    batch: int = 100  #: Images at a time.
+    device: str = "auto"  #: cpu, cuda, or auto.
+    scale: int | None = None  #: Screen pixels a pixel; by default so that an image is about 64 wide.
+    out: Path | None = None  #: The PNG; by default samples.png for images, and no picture for points.
 
 
 @dataclass(frozen=True)
@@ -114,10 +105,8 @@ class Evaluate(EvalConfig):
     to standard output.
     """
 
-    model: Model = "cifar10"
-    """Name of shipped weights, or the path of a .safetensors file."""
-    sampling: How = field(default_factory=How)
-    """How samples are drawn."""
+    model: Model = "cifar10"  #: Name of shipped weights, or the path of a .safetensors file.
+    sampling: How = field(default_factory=How)  #: How samples are drawn.
 
 
 @dataclass(frozen=True)
@@ -128,24 +117,17 @@ class Compare:
     resumed: what it holds is not measured again.
     """
 
-    rules: Rules
-    """Rules by name, with options as in "apg(eta=0.2)", or module:function."""
+    rules: Rules  #: Rules by name, with options as in "apg(eta=0.2)", or module:function.
+    #: Problems; cfgtoy compare apg --on help lists them.
     on: tuple[str, ...] = ("three-gaussians", "ring", "overlapping", "tree")
-    """Problems; cfgtoy compare apg --on help lists them."""
-    w: tuple[float, ...] = (0.0, 1.0, 3.0)
-    """Guidance weights; 0 is the conditional model."""
-    samplers: tuple[str, ...] = ("dpm++2m",)
-    """Samplers by name."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the noise; their spread is shown."""
+    w: tuple[float, ...] = (0.0, 1.0, 3.0)  #: Guidance weights; 0 is the conditional model.
+    samplers: tuple[str, ...] = ("dpm++2m",)  #: Samplers by name.
+    seeds: tuple[int, ...] = (0, 1, 2)  #: Of the noise; their spread is shown.
+    #: Samples a measurement; by default 2000 points, 200 digits, 10000 images of CIFAR-10.
     n: int | None = None
-    """Samples a measurement; by default 2000 points, 200 digits, 10000 images of CIFAR-10."""
-    steps: int | None = None
-    """Levels of the sampler; by default 32, of digits 16."""
-    out: Path | None = None
-    """The records as JSON."""
-    plot: Path | None = None
-    """A picture: precision against recall, a line a rule."""
+    steps: int | None = None  #: Levels of the sampler; by default 32, of digits 16.
+    out: Path | None = None  #: The records as JSON.
+    plot: Path | None = None  #: A picture: precision against recall, a line a rule.
 
 
 @dataclass(frozen=True)
@@ -217,8 +199,9 @@ def _with_options(kind: type[Any], args: Sequence[str]) -> type[Any]:
         default = NULL if option == "y_negative" else default
         fields.append((option, type_, field() if default is inspect.Parameter.empty else default))
     rule = dataclasses.make_dataclass("Options", fields, kw_only=True, namespace={"__doc__": f"Of {name}."})
-    more, about_kind = [("rule", rule, field(kw_only=True))], {"__doc__": kind.__doc__}
-    return dataclasses.make_dataclass(kind.__name__, more, bases=(kind,), frozen=True, namespace=about_kind)
+    same = {"__doc__": kind.__doc__, "__module__": kind.__module__}  # where tyro finds what the comments say
+    more = [("rule", rule, field(kw_only=True))]
+    return dataclasses.make_dataclass(kind.__name__, more, bases=(kind,), frozen=True, namespace=same)
 
 
 def _about(function: Callable[..., Any]) -> dict[str, str]:
@@ -374,10 +357,9 @@ def _weights(args: Sequence[str]) -> None:
 
 
 def _train(args: Sequence[str]) -> None:
-    from .training import config as configs
     from .training import trainer
+    from .training.config import PRESETS as recipes
 
-    recipes = configs.PRESETS
     if not args or args[0] in ("-h", "--help"):
         print("usage: cfgtoy train RECIPE [options]    (cfgtoy train RECIPE --help lists them)\n")
         print("recipes:\n  " + "\n  ".join(recipes))
@@ -385,9 +367,7 @@ def _train(args: Sequence[str]) -> None:
     name, rest = args[0], list(args[1:])
     if name == "folder" and rest and not rest[0].startswith("-"):
         rest.insert(0, "--dataset")  # cfgtoy train folder PATH
-    if name not in recipes:
-        raise ValueError(f"recipe: got {name!r}, takes one of {', '.join(recipes)}")
-    default = configs.preset(name)
+    default = recipes[_checks.one_of("recipe", name, recipes)]
     config = _parse(type(default), rest, f"cfgtoy train {name}", default)
     try:
         print(trainer.train(config))

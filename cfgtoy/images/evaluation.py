@@ -41,41 +41,28 @@ __all__ = ["EvalConfig", "evaluate"]
 class EvalConfig:
     """Draw n images at each w and compare them with a reference."""
 
-    model: str = "cifar10"
-    """Name of shipped weights, or the path of a .safetensors file."""
+    model: str = "cifar10"  #: Name of shipped weights, or the path of a .safetensors file.
+    #: What real images it is compared with: digits, cifar10 or an image folder; by default those it was trained on.
     dataset: str | None = None
-    """What real images it is compared with: digits, cifar10 or an image folder; by default those it was trained on."""
-    w: tuple[float, ...] = (0.0,)
-    """Guidance weights; 0 is the conditional model, -1 the unconditional one."""
-    n: int = 50_000
-    """Images drawn at each w, evenly over the classes."""
-    sampling: Sampling = dataclasses.field(default_factory=Sampling)
-    """How samples are drawn."""
+    w: tuple[float, ...] = (0.0,)  #: Guidance weights; 0 is the conditional model, -1 the unconditional one.
+    n: int = 50_000  #: Images drawn at each w, evenly over the classes.
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)  #: How samples are drawn.
+    #: Images to compare with: train, test, or a file of moments written by --save-reference.
     reference: str = "train"
-    """Images to compare with: train, test, or a file of moments written by --save-reference."""
+    #: What features are taken from: the classifier trained on the dataset (auto), its weights by name or path, or
+    #: inception (needs torch-fidelity and a download).
     extractor: str = "auto"
-    """What features are taken from: the classifier trained on the dataset (auto), its weights by name or path, or
-    inception (needs torch-fidelity and a download)."""
+    #: Also compare the dataset's other split with the reference: what real images score.
     noise_floor: bool = False
-    """Also compare the dataset's other split with the reference: what real images score."""
-    precision_recall: bool = True
-    """Measure precision and recall too; takes n x reference distances."""
-    k: int = 3
-    """Neighbours for precision and recall."""
-    seed: int = 0
-    """Of all noise."""
-    batch: int = 500
-    """Images at a time, on each GPU."""
-    device: str = "auto"
-    """cpu, cuda, or auto."""
-    root: str | None = None
-    """Where CIFAR-10 lies: see CFGTOY_CIFAR10."""
-    out: Path | None = None
-    """JSON file for the results, rewritten after each w."""
-    picture: Path | None = None
-    """PNG of the first ten images of each class at each w."""
-    save_reference: Path | None = None
-    """Keep the reference's moments in this .safetensors file."""
+    precision_recall: bool = True  #: Measure precision and recall too; takes n x reference distances.
+    k: int = 3  #: Neighbours for precision and recall.
+    seed: int = 0  #: Of all noise.
+    batch: int = 500  #: Images at a time, on each GPU.
+    device: str = "auto"  #: cpu, cuda, or auto.
+    root: str | None = None  #: Where CIFAR-10 lies: see CFGTOY_CIFAR10.
+    out: Path | None = None  #: JSON file for the results, rewritten after each w.
+    picture: Path | None = None  #: PNG of the first ten images of each class at each w.
+    save_reference: Path | None = None  #: Keep the reference's moments in this .safetensors file.
 
     def __post_init__(self) -> None:
         for name, least in {"n": 2, "k": 1, "batch": 1, "seed": 0}.items():

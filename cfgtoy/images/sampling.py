@@ -49,41 +49,36 @@ class Sampling:
         ValueError: a name that is not known, a rule's option that it does not take, or a number out of range.
     """
 
+    #: The guidance rule: a name of guidance.RULES, a Rule with options, or its record.
     rule: Rule | str | Mapping[str, Any] = "classifier-free"
-    """The guidance rule: a name of guidance.RULES, a Rule with options, or its record."""
-    sampler: samplers.Method = "dpm++2m"
-    """The sampler: a name of samplers.SAMPLERS."""
+    sampler: samplers.Method = "dpm++2m"  #: The sampler: a name of samplers.SAMPLERS.
+    #: Levels T of the grid. A guided step takes two evaluations of the network, heun twice that.
     steps: int = 20
-    """Levels T of the grid. A guided step takes two evaluations of the network, heun twice that."""
-    v: float = 0.3
-    """Variance interpolation of the ancestral sampler, 0 to 1."""
+    v: float = 0.3  #: Variance interpolation of the ancestral sampler, 0 to 1.
+    #: How the levels are spread: evenly in log-SNR, as in training (model), by another schedule, or evenly in
+    #: (sigma/alpha)^(1/7) (karras).
     levels: Levels = "uniform"
-    """How the levels are spread: evenly in log-SNR, as in training (model), by another schedule, or evenly in
-    (sigma/alpha)^(1/7) (karras)."""
-    lo: float | None = None
-    """Lowest log-SNR; by default -9, or the model's if that is higher."""
-    hi: float | None = None
-    """Highest log-SNR; by default 12, or the model's if that is lower."""
+    lo: float | None = None  #: Lowest log-SNR; by default -9, or the model's if that is higher.
+    hi: float | None = None  #: Highest log-SNR; by default 12, or the model's if that is lower.
+    #: Arithmetic inside the network; bfloat16 by autocast, the samples stay float32.
     dtype: Arithmetic = "float32"
-    """Arithmetic inside the network; bfloat16 by autocast, the samples stay float32."""
-    compile: bool = False
-    """Compile the network with torch.compile; pays off on a GPU."""
+    compile: bool = False  #: Compile the network with torch.compile; pays off on a GPU.
+    #: Guide only at log-SNRs between these two, by whatever rule; by default everywhere.
     interval: tuple[float, float] | None = None
-    """Guide only at log-SNRs between these two, by whatever rule; by default everywhere."""
+    #: Weights of the noisy classifier, by name or path; by default the one shipped for the model's dataset.
     classifier: str | None = None
-    """Weights of the noisy classifier, by name or path; by default the one shipped for the model's dataset."""
+    #: Earlier spelling of the rule: cfg for classifier-free, classifier, or classifier-unconditional.
     guidance: Literal["cfg", "classifier", "classifier-unconditional"] | None = None
-    """Earlier spelling of the rule: cfg for classifier-free, classifier, or classifier-unconditional."""
 
     def __post_init__(self) -> None:
         _checks.positive_int("steps", self.steps)
         _checks.unit_interval("v", self.v)
-        _known("sampler", self.sampler, samplers.SAMPLERS)
-        _known("levels", self.levels, get_args(Levels))
-        _known("dtype", self.dtype, get_args(Arithmetic))
+        _checks.one_of("sampler", self.sampler, samplers.SAMPLERS)
+        _checks.one_of("levels", self.levels, get_args(Levels))
+        _checks.one_of("dtype", self.dtype, get_args(Arithmetic))
         chosen = make_rule(self.rule)
         if self.guidance is not None:
-            chosen = _EARLIER[_known("guidance", self.guidance, _EARLIER)]
+            chosen = _EARLIER[_checks.one_of("guidance", self.guidance, _EARLIER)]
         if self.classifier is not None:
             chosen = make_rule(chosen, classifier=self.classifier)
         if self.interval is not None:
@@ -96,11 +91,7 @@ class Sampling:
             object.__setattr__(self, name, value)
 
     def but(self, **fields: Any) -> Sampling:
-        """The same with other values in some fields.
-
-        Raises:
-            ValueError: a field that does not exist, or as for the class.
-        """
+        """The same with other values in some fields; ``ValueError`` for one that does not exist, or as the class."""
         names = [f.name for f in dataclasses.fields(self)]
         for name in fields:
             if name not in names:
@@ -113,19 +104,11 @@ class Sampling:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in apart}
 
 
-def _known(name: str, value: str, known: Iterable[str]) -> str:
-    if value not in (takes := tuple(known)):
-        raise ValueError(f"{name}: got {value!r}, takes one of {', '.join(takes)}")
-    return value
-
-
 def level_grid(how: Sampling, schedule: Schedule) -> Tensor:
     """The rising log-SNRs (T,) that ``how`` asks for by ``levels``, ``steps``, ``lo`` and ``hi``, float32.
 
-    ``schedule`` is the model's, for ``levels="model"`` and the ends that are not given.
-
-    Raises:
-        ValueError: when lo is not below hi, or with ``levels="model"`` one of them is outside the schedule.
+    ``schedule`` is the model's, for ``levels="model"`` and the ends that are not given. A ``ValueError`` where lo is
+    not below hi, or with ``levels="model"`` one of them is outside the schedule.
     """
     lo = max(schedule.lo, -9.0) if how.lo is None else how.lo
     hi = min(schedule.hi, 12.0) if how.hi is None else how.hi
@@ -134,9 +117,8 @@ def level_grid(how: Sampling, schedule: Schedule) -> Tensor:
     match how.levels:
         case "model":
             if lo < schedule.lo or hi > schedule.hi:
-                raise ValueError(
-                    f"lo, hi: got {lo}, {hi}, takes values in [{schedule.lo}, {schedule.hi}] with levels='model'"
-                )
+                takes = f"[{schedule.lo}, {schedule.hi}] with levels='model'"
+                raise ValueError(f"lo, hi: got {lo}, {hi}, takes values in {takes}")
             noisy, clean = schedule.u(torch.tensor([lo, hi], dtype=torch.float64)).tolist()
             lam = schedule.logsnr(torch.linspace(noisy, clean, how.steps, dtype=torch.float64))
         case "karras":  # Karras et al. 2022, eq. 5, rho = 7; their sigma is our sigma/alpha = exp(-lam/2)
@@ -178,8 +160,7 @@ class Settings:
         """Make ready what ``how`` needs. A denoiser that is handed in stays as and where it is.
 
         Args:
-            model: weights by name or path, or any denoiser.
-            how: the options.
+            model, how: weights by name or path, or any denoiser; the options.
             device: where to work; by default where the denoiser is, and the CPU for weights.
             shape: of one sample, for a denoiser that does not say.
             parts: ``classifier``, ``bad``, for a rule that needs them; by default by the name that the rule holds, or
@@ -204,15 +185,14 @@ class Settings:
         own = None  # the levels of a student
         if isinstance(model, artifacts.StudentDenoiser):
             if rule != make_rule("classifier-free"):
+                takes = "'classifier-free', or hand in student.at(w), which any rule guides a second time"
                 raise ValueError(
-                    f"rule: got {rule.name!r} for a student, which takes w as an input: takes 'classifier-free', or "
-                    "hand in student.at(w), a denoiser that any rule guides a second time"
+                    f"rule: got {rule.name!r} for a student, for which w is an input, takes {takes}"
                 )
             if (own := model.grid) is not None:
                 how = how.but(sampler="ddim", steps=model.steps)
-        parts = {
-            part: parts.get(part) or _part(part, rule, model, place) for part in sorted(rule.needs - {"grid"})
-        }
+        needed = sorted(rule.needs - {"grid"})
+        parts = {part: parts.get(part) or _part(part, rule, model, place) for part in needed}
         known = getattr(parts.get("classifier"), "classes", classes)
         if known is not None and classes is not None and len(known) != len(classes):
             raise ValueError(f"classifier: got one of {len(known)} classes, takes {len(classes)}")
@@ -227,17 +207,11 @@ class Settings:
 
     @property
     def classifier(self) -> Any:
-        """The noisy classifier, where the rule needs one and does not hold it."""
+        """The noisy classifier, where the rule needs one."""
         return self.parts.get("classifier")
 
     def guided(self, w: float) -> Denoiser:
-        """The denoiser that is drawn from at w: by the rule, or the model itself where that is the same.
-
-        A student (:class:`~cfgtoy.artifacts.StudentDenoiser`) is told w, and draws on its own grid by DDIM.
-
-        Raises:
-            ValueError: w is not finite, or as the rule.
-        """
+        """The denoiser that is drawn from at w, by the rule; a student is told w. Errors as the rule."""
         if isinstance(self.model, artifacts.StudentDenoiser):
             return self.model.at(w)
         return make_rule(self.sampling.rule)(self.model, w=w, grid=self.grid, **self.parts)
@@ -257,7 +231,7 @@ def _part(name: str, rule: Rule, model: Any, device: torch.device) -> Any:
     holder: Rule | None = rule
     while holder is not None and name not in holder.options:
         holder = holder.of
-    given = holder.options[name] if holder is not None else None
+    given = holder and holder.options[name]
     dataset = getattr(model, "meta", {}).get("dataset")
     if name == "ratios":
         if given is not None or dataset is None:
@@ -288,10 +262,9 @@ def _prepared(model: Any, how: Sampling, device: torch.device) -> Any:
     net = getattr(model, "net", None)
     if not isinstance(net, nn.Module):
         if how.dtype != "float32" or how.compile:
-            raise ValueError(
-                f"dtype, compile: got {how.dtype!r}, {how.compile} for a denoiser without a network of its own, takes "
-                "'float32', False; or hand in the network's denoiser, and the rule"
-            )
+            got = f"{how.dtype!r}, {how.compile} for a denoiser without a network of its own"
+            takes = "'float32', False; or hand in the network's denoiser, and the rule"
+            raise ValueError(f"dtype, compile: got {got}, takes {takes}")
         away = isinstance(model, GaussianMixture) and model.means.device != device
         return model.to(device) if away else model
     if any(p.device != device for p in net.parameters()):
@@ -338,14 +311,11 @@ def sample(
     """
     if rule is not None:
         options["rule"] = rule
-    if isinstance(model, Settings):
-        if sampling is not None or options or shape is not None or device is not None:
-            raise ValueError("sampling: got options beside Settings, takes none: they hold their own")
-        ready = model
-    else:
-        ready = Settings.load(model, (sampling or Sampling()).but(**options), device, shape=shape)
-    parts = draws(ready, y, w, seed=seed, batch=batch, progress=progress)
-    return torch.cat([x for x, _ in parts])
+    if not isinstance(model, Settings):
+        model = Settings.load(model, (sampling or Sampling()).but(**options), device, shape=shape)
+    elif sampling is not None or options or shape is not None or device is not None:
+        raise ValueError("sampling: got options beside Settings, takes none: they hold their own")
+    return torch.cat([x for x, _ in draws(model, y, w, seed=seed, batch=batch, progress=progress)])
 
 
 def draws(
@@ -366,15 +336,11 @@ def draws(
     is cut off.
 
     Args:
-        ready: from :meth:`Settings.load`.
-        y, w, seed, batch, progress: as for :func:`sample`.
-        rank, world: this process draws batches rank, rank + world, ….
+        ready, rank, world: from :meth:`Settings.load`; this process draws batches rank, rank + world, ….
+        y, w, seed, batch, progress: as for :func:`sample`, and so are the errors.
 
     Yields:
         Samples (b, \*shape), float32, not clamped, and their classes (b,), on the model's device.
-
-    Raises:
-        ValueError: for a class that the model does not know, and as the rule.
     """
     _checks.positive_int("batch", batch)
     _checks.positive_int("seed", seed, least=0)
@@ -397,6 +363,7 @@ def draws(
     if progress:
         from tqdm.auto import tqdm
 
-        # None: no bar where nobody watches
-        numbers = tqdm(numbers, desc=f"w = {w:g}", unit="batch", leave=False, disable=None)
+        numbers = tqdm(
+            numbers, desc=f"w = {w:g}", unit="batch", leave=False, disable=None
+        )  # where one watches
     return map(drawn, numbers)

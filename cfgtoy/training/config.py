@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .. import _checks
 from .distill import Student
 from .options import TrainConfig
 from .tasks import Denoiser, Evaluator, NoisyClassifier
-
-__all__ = ["PRESETS", "TrainConfig", "preset"]
 
 _CIFAR: dict[str, Any] = {"checkpoint_every": 4_000_000, "grid_every": 8_000_000, "keep": 5}
 _CIFAR_LAW: dict[str, Any] = {
@@ -38,6 +37,7 @@ _EVALUATOR = Evaluator(
     **(_CIFAR | _CLEAN), out=Path("runs/cifar10-evaluator"), images=5_000_000, cutout=8, ema_halflife=100_000
 )
 
+#: Named starting points: ``replace(preset(name), …)`` or the command line change what differs.
 PRESETS: dict[str, TrainConfig] = {
     "cifar10": _CIFAR10,
     "cifar10-more": replace(  # for --init: weights that have seen 15 M images come to 40 M
@@ -75,11 +75,8 @@ PRESETS: dict[str, TrainConfig] = {
     "cifar10-student-full": _CIFAR10_STUDENT,  # of the teacher's size, and begins as it
     "folder": replace(_CIFAR10, dataset="", out=Path("runs/folder")),
 }  # fmt: skip
-"""Named starting points: ``replace(preset(name), …)`` or the command line change what differs."""
 
 
 def preset(name: str) -> TrainConfig:
     """The options of a named run; a ``ValueError`` for an unknown name."""
-    if name not in PRESETS:
-        raise ValueError(f"name: got {name!r}, takes one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return PRESETS[_checks.one_of("name", name, PRESETS)]

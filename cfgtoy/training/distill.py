@@ -79,22 +79,19 @@ class Student(Noised):
     inputs: ClassVar[dict[str, bool]] = {"strength": True}
 
     model: Literal["student"] = "student"
-    kind: Kind = "v"
-    """What the student predicts, and whose squared error is the loss."""
+    kind: Kind = "v"  #: What the student predicts, and whose squared error is the loss.
+    #: Weights of the teacher, by name or path: a denoiser, or, to halve its steps, a student.
     teacher: str = "cifar10"
-    """Weights of the teacher, by name or path: a denoiser, or, to halve its steps, a student."""
-    w_max: Amount = 4.0
-    """The student learns the weights from 0 to this one."""
+    w_max: Amount = 4.0  #: The student learns the weights from 0 to this one.
+    #: Levels of the student's grid; 0 for a student of any grid, which saves the second evaluation and no step.
     steps: Whole = 4
-    """Levels of the student's grid; 0 for a student of any grid, which saves the second evaluation and no step."""
+    #: Levels of the first teacher: ``steps`` times a power of ``stride``; 0 for one halving of ``teacher``'s steps.
     halve_from: Whole = 32
-    """Levels of the first teacher: ``steps`` times a power of ``stride``; 0 for one halving of ``teacher``'s steps."""
+    #: Steps of the part before that one step replaces; with 2 they are halved.
     stride: Annotated[int, partial(_checks.positive_int, least=2)] = 2
-    """Steps of the part before that one step replaces; with 2 they are halved."""
-    images_halving: Count = 4_000_000
-    """Length of each halving, in images."""
+    images_halving: Count = 4_000_000  #: Length of each halving, in images.
+    #: Probability of dropping a label; without one the student answers as the teacher does, whatever w.
     p_uncond: Share = 0.1
-    """Probability of dropping a label; without one the student answers as the teacher does, whatever w."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

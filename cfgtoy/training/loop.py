@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import starmap
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,6 @@ from ..prediction import Kind, NetDenoiser
 from ..process import diffuse
 from ..schedules import Cosine, Schedule
 from .objective import EMA, diffusion_loss
-
-__all__ = ["Record", "Step", "fit", "fit_classifier"]
 
 Batch = Callable[[int, Generator | None], tuple[Tensor, Tensor]]
 
@@ -40,11 +39,7 @@ class Record(Step):
 def descend(
     loss: Callable[[], Tensor], optimizer: Optimizer, rate: LRScheduler, *, steps: int
 ) -> Iterator[tuple[int, Tensor]]:
-    """Take ``steps`` steps down ``loss()``, drawn anew for each; yields the step's number, from 1, and its loss.
-
-    Raises:
-        ValueError: a loss that is no longer finite (looked at every 100 steps and at the last).
-    """
+    """Take ``steps`` steps down ``loss()``, drawn anew for each; yields the step's number, from 1, and its loss."""
     for step in range(1, steps + 1):
         value = loss()
         optimizer.zero_grad()
@@ -103,11 +98,11 @@ def fit(
             generator=generator,
         ).mean()  # fmt: skip
 
-    def record(taken: tuple[int, Tensor]) -> Record:
+    def record(step: int, value: Tensor) -> Record:
         ema.update()
-        return Record(*taken, ema)
+        return Record(step, value, ema)
 
-    return map(record, descend(loss, optimizer, rate, steps=steps))
+    return starmap(record, descend(loss, optimizer, rate, steps=steps))
 
 
 def fit_classifier(
@@ -138,11 +133,10 @@ def fit_classifier(
         lam = law.sample(len(x), generator, stratified=True, device=x.device, dtype=x.dtype)
         return F.nll_loss(net(diffuse(x, lam, generator=generator), lam), y)
 
-    return (Step(*taken) for taken in descend(loss, optimizer, rate, steps=steps))
+    return starmap(Step, descend(loss, optimizer, rate, steps=steps))
 
 
 def _check(steps: int, batch_size: int, lr: float) -> None:
     _checks.positive_int("steps", steps)
     _checks.positive_int("batch_size", batch_size)
-    if not _checks.number("lr", lr) > 0:
-        raise ValueError(f"lr: got {lr!r}, takes a positive number")
+    _checks.number("lr", lr, lo=0.0, open=True)

@@ -48,21 +48,15 @@ class Noised(TrainConfig):
     """Options of what sees noisy images."""
 
     fixed: ClassVar[tuple[str, ...]] = (*TrainConfig.fixed, "schedule", *_LAW.values())
-    inputs: ClassVar[dict[str, bool]] = {}
-    """What else the network takes."""
+    inputs: ClassVar[dict[str, bool]] = {}  #: What else the network takes.
 
+    #: Law of the log-SNR in training; ``lognormal`` is also the logit-normal law of times in a rectified flow.
     schedule: Literal["cosine", "uniform", "linear-beta", "lognormal", "rectified-flow"] = "cosine"
-    """Law of the log-SNR in training; ``lognormal`` is also the logit-normal law of times in a rectified flow."""
-    logsnr_min: float = -20.0
-    """Noisy end of the law."""
-    logsnr_max: float = 20.0
-    """Clean end of the law."""
-    lognormal_mean: float = -1.2
-    """Mean of log(σ/α), for ``lognormal``."""
-    lognormal_std: float = 1.2
-    """Its standard deviation."""
-    dropout: float = 0.0
-    """Share of the activations dropped in each block."""
+    logsnr_min: float = -20.0  #: Noisy end of the law.
+    logsnr_max: float = 20.0  #: Clean end of the law.
+    lognormal_mean: float = -1.2  #: Mean of log(σ/α), for ``lognormal``.
+    lognormal_std: float = 1.2  #: Its standard deviation.
+    dropout: float = 0.0  #: Share of the activations dropped in each block.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,12 +101,10 @@ class Denoiser(Noised):
     fixed: ClassVar[tuple[str, ...]] = (*Noised.fixed, "kind")
 
     model: Literal["unet"] = "unet"
-    kind: Kind = "v"
-    """What the denoiser predicts, and whose squared error is the loss."""
+    kind: Kind = "v"  #: What the denoiser predicts, and whose squared error is the loss.
+    #: Further weight on the squared error: Min-SNR-5 in terms of v, or a sigmoid of λ.
     weighting: Literal["none", "min-snr", "sigmoid"] = "none"
-    """Further weight on the squared error: Min-SNR-5 in terms of v, or a sigmoid of λ."""
-    p_uncond: Share = 0.1
-    """Probability of dropping a label."""
+    p_uncond: Share = 0.1  #: Probability of dropping a label.
 
     def weight(self) -> Callable[[Tensor], Tensor] | None:
         """The loss's further weight as a function of λ, relative to the squared error in the network's own kind.
@@ -160,10 +152,8 @@ _EPS_PER: dict[str, Callable[[Tensor], Tensor]] = {
 class _Classifies(TrainConfig):
     """Options of what tells classes apart."""
 
-    shift: Whole = 0
-    """Move images by up to so many pixels."""
-    label_smoothing: Share = 0.0
-    """Share of the target that goes to all classes alike."""
+    shift: Whole = 0  #: Move images by up to so many pixels.
+    label_smoothing: Share = 0.0  #: Share of the target that goes to all classes alike.
 
     def _cross_entropy(self, logits: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(logits, y, label_smoothing=self.label_smoothing, reduction="none")
@@ -214,8 +204,7 @@ class Evaluator(_Classifies):
     role = "evaluator"
 
     model: Literal["evaluator"] = "evaluator"
-    cutout: Whole = 0
-    """Side of a blanked square."""
+    cutout: Whole = 0  #: Side of a blanked square.
 
     def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         if self.shift or self.cutout:

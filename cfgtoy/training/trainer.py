@@ -1,8 +1,7 @@
 """The trainer for images: one process or many, resumable to the bit, and safe against what goes wrong.
 
-A resumed run may have other options than its beginning, but for those in ``config.fixed``: a lower learning rate after
-a divergence and a longer training are good reasons. The weights then say which options held up to which image, under
-``stages``; refusing them all would only drive such runs to ``init``, which forgets the optimizer.
+A resumed run may have other options than its beginning, but for those in ``config.fixed``; the weights then say, under
+``stages``, which held up to which image. Refusing them all would drive such runs to ``init``, without the optimizer.
 """
 
 from __future__ import annotations
@@ -37,10 +36,8 @@ from ..nets.files import load_net
 from . import checkpoint, optimizers
 from .journal import Journal
 from .objective import EMA
-from .options import Task, TrainConfig
+from .options import TrainConfig
 from .tasks import make_task
-
-__all__ = ["Diverged", "Stopped", "Task", "Trainer", "make_task", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +84,9 @@ class Trainer:
         self.ranks = ranks = Ranks(config.device, config.rank_timeout)
         self.device = ranks.device
         share, left = divmod(config.batch, ranks.world * config.accumulate)
-        if left or share < 1:
-            raise ValueError(
-                f"batch: got {config.batch} for {ranks.world} processes and accumulate={config.accumulate}, "
-                "takes a multiple of their product"
-            )
+        if left:
+            got = f"{config.batch} for {ranks.world} processes and accumulate={config.accumulate}"
+            raise ValueError(f"batch: got {got}, takes a multiple of their product")
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
@@ -139,12 +134,12 @@ class Trainer:
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything with numbers in it, by name. All ranks must call this."""
-        out = optimizers.state(self.optimizers)
-        for name, net in (("net", self.net), ("ema", self.ema.net)):
-            out |= {f"{name}/{k}": v for k, v in net.state_dict().items()}
         random = {"cpu": torch.get_rng_state(), "loop": self.generator.get_state()}
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
+        out = optimizers.state(self.optimizers)
+        for name, net in (("net", self.net), ("ema", self.ema.net)):
+            out |= {f"{name}/{k}": v for k, v in net.state_dict().items()}
         for name, value in random.items():
             out |= {f"random/{rank}/{name}": v for rank, v in enumerate(self.ranks.gather(value))}
         return out
@@ -175,9 +170,10 @@ class Trainer:
             raise PermissionError(f"{self.folder}: cannot be written")
         if not checkpoint.paths(self.folder):
             return
-        if not _resumes(self.config):
-            out = self.config.out
-            raise ValueError(f"out: got {out}, which holds a run; takes another folder, or resume=True")
+        if not _resumes(config := self.config):
+            raise ValueError(
+                f"out: got {config.out}, which holds a run; takes another folder, or resume=True"
+            )
         if (found := checkpoint.newest(self.folder)) is None:
             raise ValueError(f"{self.folder}: none of its checkpoints is whole")
         self.load(found)
@@ -304,7 +300,10 @@ class Trainer:
         if self.ranks.first:
             self.grid(self.config.out / "grid.png")
             figures = self.task.report(self.ema.net)
-            made_by = provenance(self.device, _command()) | {
+            # the command line that started this process, without its folder
+            program = Path(sys.argv[0]).name
+            words = ["cfgtoy" if program == "__main__.py" else program, *sys.argv[1:]]
+            made_by = provenance(self.device, shlex.join(words)) | {
                 "seed": self.config.seed, "minutes": round(self.seconds / 60, 2), "gpus": self.ranks.gpus,
                 "images": self.images + self.earlier.get("images", 0), "steps": self.step, **figures,
                 "config": {k: v for k, v in self.config.to_json().items() if k not in _HERE},
@@ -316,12 +315,6 @@ class Trainer:
             journal.event(weights=path.name, step=self.step, images=self.images, **figures)
         self.ranks.barrier()
         return path
-
-
-def _command() -> str:
-    """The command line that started this process, without its folder."""
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    return shlex.join(["cfgtoy", *words[1:]] if words[0] == "__main__.py" else words)
 
 
 def train(config: TrainConfig, data: ImageData | None = None) -> Path:
