@@ -88,13 +88,13 @@ def main() -> None:
         compiling = time.perf_counter() - start
         step = seconds(trainer.update, args.repeats, trainer.device)
         rate = matmul_rate(trainer.device)
-        work = 3 * flops(trainer.task.net) * args.batch / step  # type: ignore[arg-type]
+        work = 3 * flops(trainer.net) * args.batch / step  # type: ignore[arg-type]
         if trainer.ranks.first:
             cuda = trainer.device.type == "cuda"
             found = {
                 "size": args.size, "optimizer": args.optimizer, "gpus": world, "batch_per_gpu": args.batch,
                 "parameters": sum(p.numel() for p in trainer.net.parameters()),
-                "gflop_forward": flops(trainer.task.net) / 1e9,  # type: ignore[arg-type]
+                "gflop_forward": flops(trainer.net) / 1e9,  # type: ignore[arg-type]
                 "images_per_second": config.batch / step, "ms_per_step": step * 1e3,
                 "tflops_per_gpu": work / 1e12, "matmul_tflops": rate / 1e12, "ratio": work / rate,
                 "first_steps_seconds": compiling,

@@ -1,10 +1,4 @@
-"""Files: safetensors with a few lines of JSON beside the tensors, and the manifest of what ships with the project.
-
-``data/manifest.json`` lists the files that ship with the project, each with its SHA-256, which loading one by name
-checks. Any other ``.safetensors`` file loads by its path. Nothing is ever unpickled.
-"""
-
-from __future__ import annotations
+"""Files: safetensors with a few lines of JSON beside the tensors, and the manifest of what ships with the project."""
 
 import hashlib
 import json
@@ -37,8 +31,7 @@ class Artifact:
 def write_atomically(path: str | Path, content: bytes) -> str:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never a part; give its SHA-256.
 
-    Raises:
-        OSError: when the folder cannot be written or the disk is full; the old file, if any, is untouched.
+    On an ``OSError``, as of a full disk, the old file, if any, is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,11 +80,8 @@ def from_bytes(raw: bytes, key: str = KEY) -> tuple[dict[str, Tensor], dict[str,
 def save(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str:
     """Write tensors, on any device, and JSON to a safetensors file, atomically; return its SHA-256.
 
-    ``meta`` is anything that JSON can hold; see :func:`cfgtoy.artifacts.load_denoiser` for what a network needs.
-
-    Raises:
-        ValueError: when ``meta`` is not JSON.
-        OSError: as :func:`write_atomically`.
+    For what a network needs in ``meta`` see :func:`cfgtoy.artifacts.load_denoiser`; one that is not JSON is a
+    ``ValueError``. Errors as :func:`write_atomically`.
     """
     return write_atomically(path, to_bytes(tensors, meta))
 
@@ -107,10 +97,8 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> Artifact:
     raw = path.read_bytes()
     digest = hashlib.sha256(raw).hexdigest()
     if expected is not None and digest != expected:
-        raise ValueError(
-            f"{path}: truncated or altered (SHA-256 {digest[:12]}…, {MANIFEST} says {expected[:12]}…); "
-            "restore the file"
-        )
+        differs = f"SHA-256 {digest[:12]}…, {MANIFEST} says {expected[:12]}…"
+        raise ValueError(f"{path}: truncated or altered ({differs}); restore the file")
     try:
         tensors, meta = from_bytes(raw)
     except ValueError as error:
@@ -127,27 +115,23 @@ def _find(name: str | Path) -> tuple[Path, str | None]:
         return path, None
     folder = data_folder()
     entries = manifest(folder)
-    entry = entries.get(name)
-    if entry is None:
-        known = ", ".join(key for key, entry in entries.items() if entry["file"].endswith(".safetensors"))
+    if name not in entries:
+        weights = [key for key, entry in entries.items() if entry["file"].endswith(".safetensors")]
+        known = ", ".join(weights) or "nothing (the manifest lists none)"
         raise FileNotFoundError(
-            f"{name!r}: no such weights, takes {known or 'nothing (the manifest lists none)'}, "
-            "or the path of a .safetensors file"
+            f"{name!r}: no such weights, takes {known}, or the path of a .safetensors file"
         )
-    path = folder / entry["file"]
+    path = folder / entries[name]["file"]
     if not path.is_file():
         raise FileNotFoundError(f"{path}: listed in {MANIFEST}, but the file is missing")
-    return path, entry["sha256"]
+    return path, entries[name]["sha256"]
 
 
 def data_folder() -> Path:
-    """The folder of the shipped weights and results.
+    """The folder of the shipped weights and results; a ``FileNotFoundError`` where there is none.
 
     It is what the environment variable ``CFGTOY_DATA`` names; else ``data/`` of the checkout that this code lies in;
     else ``data/`` in the installed package.
-
-    Raises:
-        FileNotFoundError: when ``CFGTOY_DATA`` names no folder, or the package came without its data.
     """
     if named := os.environ.get(ENVIRONMENT):
         folder = Path(named).expanduser()
@@ -159,17 +143,14 @@ def data_folder() -> Path:
     for folder in places:
         if (folder / MANIFEST).is_file():  # site-packages may hold a data/ of somebody else's
             return folder
-    raise FileNotFoundError(
-        f"no shipped weights in {' or '.join(map(str, places))}; set {ENVIRONMENT} to a copy of the project's data/, "
-        "or give the path of a file"
-    )
+    where, instead = " or ".join(map(str, places)), f"set {ENVIRONMENT} to a copy of the project's data/"
+    raise FileNotFoundError(f"no shipped weights in {where}; {instead}, or give the path of a file")
 
 
 def manifest(folder: str | Path | None = None) -> dict[str, dict[str, Any]]:
     """``manifest.json`` of ``folder``, by default the shipped one: name -> file, sha256, bytes, who made it.
 
-    Raises:
-        ValueError: when it is not JSON of that form, or names a file outside its folder.
+    One that is not JSON of that form, or names a file outside its folder, is a ``ValueError``.
     """
     path = Path(folder or data_folder()) / MANIFEST
     if not path.exists():

@@ -1,7 +1,5 @@
 """Who made a figure: what every record and every weight file says of its making."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import subprocess
@@ -10,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-__all__ = ["provenance"]
 
 
 def provenance(device: torch.device, command: str) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The processes that torchrun started, or this one alone."""
 
-from __future__ import annotations
-
 import os
 from datetime import timedelta
 
@@ -9,8 +7,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
-
-__all__ = ["Ranks", "pick_device"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -47,9 +43,7 @@ class Ranks:
             # torchrun may hand a restarted group the store of the one that died, stale addresses included
             store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
             backend = "nccl" if self.device.type == "cuda" else "gloo"
-            dist.init_process_group(
-                backend, store=store, rank=self.rank, world_size=self.world, timeout=patience
-            )
+            dist.init_process_group(backend, None, patience, self.world, self.rank, store)
 
     @property
     def first(self) -> bool:
@@ -71,9 +65,9 @@ class Ranks:
         if self.world == 1:
             return [part]
         part = part.to(self.device)
-        sizes = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
-        dist.all_gather(sizes, torch.tensor([len(part)], device=self.device))
-        counts = [int(size) for size in sizes]
+        sizes = torch.zeros(self.world, dtype=torch.int64, device=self.device)
+        sizes[self.rank] = len(part)
+        counts = self.sum(sizes).tolist()
         padded = torch.cat([part, part.new_zeros(max(counts) - len(part), *part.shape[1:])]).contiguous()
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)

@@ -4,8 +4,6 @@ Reading and writing files is in ``cfgtoy._files``, rebuilding a network in ``cfg
 be had from here too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -53,7 +51,6 @@ __all__ = [
     "write_atomically",
 ]
 
-
 schedule_to_meta = schedules.Schedule.to_json
 schedule_from_meta = schedules.from_json
 
@@ -81,9 +78,8 @@ class ImageDenoiser(_OnDevice, NetDenoiser):
 
     def __init__(self, net: nn.Module, meta: Mapping[str, Any], sha256: str | None = None) -> None:
         super().__init__(net, meta["kind"])
-        c, h, w = (int(k) for k in meta["image"])
-        self.shape = (c, h, w)
-        self.classes = tuple(str(name) for name in meta["classes"])
+        c, h, w = map(int, meta["image"])
+        self.shape, self.classes = (c, h, w), tuple(map(str, meta["classes"]))
         self.schedule = schedule_from_meta(meta["schedule"])
         self.meta, self.sha256 = dict(meta), sha256
 
@@ -101,12 +97,9 @@ class ImageDenoiser(_OnDevice, NetDenoiser):
 def student_grid(steps: int, lo: float = -10.0) -> Tensor:
     """The rising log-SNRs at which a student of so many steps is asked, (steps,) float32.
 
-    Evenly spaced in the t of z_t = (1−t) x + t ε: t = 1, (steps−1)/steps, …, 1/steps, the first moved to ``lo``. From
-    the last the student leads to t = 0 at once, so the clean end is no level. Every second level of a grid is the grid
-    of half as many steps.
-
-    Raises:
-        ValueError: ``steps`` is not a positive integer, or ``lo`` not below the second level.
+    Evenly spaced in the t of z_t = (1−t) x + t ε: t = 1, (steps−1)/steps, …, 1/steps, the first moved to ``lo``, which
+    must lie below the second. From the last the student leads to t = 0 at once, so the clean end is no level. Every
+    second level of a grid is the grid of half as many steps.
     """
     _checks.positive_int("steps", steps)
     lam = from_flow_time(torch.arange(steps, 0, -1, dtype=torch.float64) / steps)
@@ -121,8 +114,7 @@ class StudentDenoiser(ImageDenoiser):
     the teacher does without one, whatever w.
 
     Attributes:
-        steps: levels of its own grid; 0 where it was made for any grid.
-        grid: these log-SNRs, (steps,), rising, to be taken by DDIM; None where ``steps`` is 0.
+        steps, grid: levels of its own, to be taken by DDIM: rising log-SNRs, (steps,); 0 and None where any will do.
         w_max: it has learned the weights from 0 to this one.
         net, kind, shape, classes, schedule, meta, sha256: as :class:`ImageDenoiser`.
     """
@@ -135,10 +127,9 @@ class StudentDenoiser(ImageDenoiser):
     def __call__(
         self, z: Tensor, logsnr: Tensor, y: Tensor | None = None, *, w: float | Tensor = 0.0
     ) -> Prediction:
-        """The guided prediction at z, with one weight in [0, w_max] or one a sample, (b,).
+        """The guided prediction at z, with one weight or one a sample, (b,).
 
-        Raises:
-            ValueError: w outside [0, w_max], which the student was never shown (in a tensor looked at on the CPU only).
+        One outside [0, w_max], which the student was never shown, is a ``ValueError``, on the CPU.
         """
         w = torch.as_tensor(w, dtype=torch.float32, device=z.device)
         if w.ndim > 1 or (w.ndim == 1 and len(w) not in (1, len(z))):
@@ -161,7 +152,7 @@ class NoisyImageClassifier(_OnDevice):
 
     def __init__(self, net: nn.Module, meta: Mapping[str, Any], sha256: str | None = None) -> None:
         self.net, self.meta, self.sha256 = net, dict(meta), sha256
-        self.classes = tuple(str(name) for name in meta["classes"])
+        self.classes = tuple(map(str, meta["classes"]))
 
     def __call__(self, z: Tensor, logsnr: Tensor) -> Tensor:
         lam = torch.as_tensor(logsnr, device=z.device, dtype=torch.float32).expand(len(z))

@@ -1,7 +1,6 @@
 """The command line: ``cfgtoy train``, ``sample``, ``evaluate``, ``compare``, ``weights``.
 
-Options are the fields of dataclasses, read by tyro; those of a guidance rule come from its own signature. What a user
-got wrong ends with one line that says so, and the exit code 2.
+Options are the fields of dataclasses, read by tyro; those of a guidance rule come from its own signature.
 """
 
 from __future__ import annotations
@@ -136,11 +135,7 @@ class Weights:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line (by default the process's own) and return its exit code.
-
-    Returns:
-        0; 2 when the command line, a file or the data is not what it should be; 130 when interrupted.
-    """
+    """Run a command line (by default the process's own): 0; 2 after a line on what is wrong; 130 when interrupted."""
     command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if command in ("-h", "--help"):
         print(USAGE, end="")
@@ -192,12 +187,11 @@ def _with_options(kind: type[Any], args: Sequence[str]) -> type[Any]:
     fields: list[tuple[str, Any, Any]] = []
     for option, type_, default in options:
         flag = (f"{name}-{option}" if option in taken else option).replace("_", "-")
-        # What is no number, switch or word on a command line is named by one: a rule by its name.
-        type_ = Annotated[
-            RuleName if option == "of" else type_, tyro.conf.arg(name=flag, help=about.get(option, ""))
-        ]
+        shown = tyro.conf.arg(name=flag, help=about.get(option, ""))
+        type_ = RuleName if option == "of" else type_  # a rule is named on a command line
         default = NULL if option == "y_negative" else default
-        fields.append((option, type_, field() if default is inspect.Parameter.empty else default))
+        default = field() if default is inspect.Parameter.empty else default
+        fields.append((option, Annotated[type_, shown], default))
     rule = dataclasses.make_dataclass("Options", fields, kw_only=True, namespace={"__doc__": f"Of {name}."})
     same = {"__doc__": kind.__doc__, "__module__": kind.__module__}  # where tyro finds what the comments say
     more = [("rule", rule, field(kw_only=True))]
@@ -208,11 +202,8 @@ def _about(function: Callable[..., Any]) -> dict[str, str]:
     """What the docstring says of each argument."""
     lines = re.search(r"^Args:\n((?: .*\n|\n(?= ))*)", inspect.getdoc(function) or "", re.M)
     entries = re.findall(r"^    ([\w, ]+): (.*(?:\n      .*)*)", lines[1] if lines else "", re.M)
-    return {
-        name: " ".join(text.split()).replace("``", "")
-        for names, text in entries
-        for name in names.split(", ")
-    }
+    said = {names: " ".join(text.split()).replace("``", "") for names, text in entries}
+    return {name: text for names, text in said.items() for name in names.split(", ")}
 
 
 def _sample(args: Sequence[str]) -> None:
@@ -224,7 +215,7 @@ def _sample(args: Sequence[str]) -> None:
         _sample_images(request, Settings.load(request.model, request.sampling, device))
         return
     mixture = MIXTURES[request.model]()
-    # A worse model of a mixture: each component twice as wide.
+    # a worse model of it: each component twice as wide
     wide = GaussianMixture(mixture.means, 2 * mixture.covs, mixture.weights, mixture.labels)
     ratios = Ratios(mixture, *mixture.sample_labeled(3000, torch.Generator().manual_seed(0)))
     parts: dict[str, Any] = {"classifier": ExactClassifier(mixture), "bad": wide, "ratios": ratios}
@@ -327,8 +318,7 @@ def _compare(args: Sequence[str]) -> None:
         return
     how = {name: value for name, value in vars(request).items() if name not in ("rules", "on", "w", "plot")}
     how |= {"progress": sys.stderr.isatty(), "command": shlex.join(["cfgtoy", "compare", *args])}
-    # A user's rule lies where the command is given.
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path.insert(0, str(Path.cwd()))  # a user's rule lies where the command is given
     try:
         records = compare.run(request.rules, request.on, request.w, **how)
     finally:
@@ -343,16 +333,13 @@ def _compare(args: Sequence[str]) -> None:
 
 def _weights(args: Sequence[str]) -> None:
     _parse(Weights, args, "cfgtoy weights")
-    folder = _files.data_folder()
-    damaged = []
+    folder, states = _files.data_folder(), {}
     for name, entry in _files.manifest(folder).items():
         path = folder / entry["file"]
         digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-        state = "missing" if digest is None else "ok" if digest == entry["sha256"] else "ALTERED"
-        if state != "ok":
-            damaged.append(name)
-        print(f"{name:28} {entry['bytes'] / 1e6:7.2f} MB  {state:8} {path}")
-    if damaged:
+        states[name] = "missing" if digest is None else "ok" if digest == entry["sha256"] else "ALTERED"
+        print(f"{name:28} {entry['bytes'] / 1e6:7.2f} MB  {states[name]:8} {path}")
+    if damaged := [name for name, state in states.items() if state != "ok"]:
         raise ValueError(f"damaged: {', '.join(damaged)}")
 
 
@@ -376,6 +363,5 @@ def _train(args: Sequence[str]) -> None:
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    command.__name__.removeprefix("_"): command
-    for command in (_train, _sample, _evaluate, _compare, _weights)
+    run.__name__.removeprefix("_"): run for run in (_train, _sample, _evaluate, _compare, _weights)
 }

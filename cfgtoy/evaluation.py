@@ -1,7 +1,5 @@
 """The former home of ``images``; its names stay importable from here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +16,7 @@ from .images import Sampling, Settings, draws
 from .images import __all__ as _names
 from .prediction import Denoiser
 
-__all__ = ["guide", "pick_device", "provenance", "sample_images", "try_writing"]
-__all__ += _names
+__all__ = ["guide", "pick_device", "provenance", "sample_images", "try_writing", *_names]
 
 
 def guide(model: Denoiser, w: float, how: Sampling, classifier: Classifier | None = None) -> Denoiser:

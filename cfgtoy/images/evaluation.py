@@ -1,10 +1,7 @@
 """Measuring image models: draw n samples at each weight, compare them with real images, write figures as JSON.
 
-What is written with the figures is all that one needs to repeat them. It runs on a CPU, on a GPU and, under
-``torchrun``, on several.
+With them stands all that one needs to repeat them. It runs on a CPU, on a GPU and, under ``torchrun``, on several.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import json
@@ -33,8 +30,6 @@ from ..metrics.extractors import load as load_extractor
 from ..prediction import Denoiser
 from . import sheets
 from .sampling import Sampling, Settings, draws
-
-__all__ = ["EvalConfig", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -107,16 +102,15 @@ def _real(
     mine = data.take(slice(group.rank, None, group.world))
     found = over(extractor, mine.images, config.batch, group.device)
     labels = mine.labels.to(group.device).split(config.batch)
-    batches = ((f, p, y) for (f, p), y in zip(found, labels, strict=True))
-    return _collect(group, batches, config.precision_recall)
+    return _collect(group, ((*f, y) for f, y in zip(found, labels, strict=True)), config.precision_recall)
 
 
 def _generated(
     group: Ranks, extractor: Extractor, settings: Settings, w: float, config: EvalConfig, classes: int
 ) -> tuple[_Features, Tensor, float]:
-    """The features of ``config.n`` samples at w, rows of pictures, and the seconds that drawing took this process.
+    """The features of ``config.n`` samples at w, the first ten images of each class, and this process's drawing time.
 
-    There is a row for each class, one after another, of the first ten images; white where there are too few.
+    Where a class has too few images its row ends in white.
     """
     rows: list[list[Tensor]] = [[] for _ in range(classes)]
     seconds = 0.0
@@ -179,22 +173,17 @@ def evaluate(
     Args:
         model: weights by name or path; any denoiser, which stays as and where it is (give ``dataset`` where it does
             not say); or an :class:`EvalConfig`.
-        command: the command line that asked for it, for the record.
-        options: fields of :class:`EvalConfig` and of :class:`Sampling`.
+        command, options: the command line, for the record; fields of :class:`EvalConfig` and of :class:`Sampling`.
 
     Returns:
         What was written to ``out``: ``results`` (a list, one entry a w), ``noise_floor``, and beside them rule, n,
         reference, extractor, sampling, seed, commit, device, minutes.
 
     Raises:
-        ValueError, FileNotFoundError: for weights, data or options that do not fit; before any sample is drawn.
-        OSError: when ``out`` cannot be written; tried before any sample is drawn.
+        ValueError, OSError: for weights, data, options or an ``out`` that do not fit; before any sample is drawn.
     """
-    if isinstance(model, EvalConfig):
-        config, source = model, options.pop("model", model.model)
-    else:
-        label = str(model) if isinstance(model, str | Path) else type(model).__name__
-        config, source = EvalConfig(model=label), model
+    config, source = (model, model.model) if isinstance(model, EvalConfig) else (EvalConfig(), model)
+    options["model"] = str(source) if isinstance(source, str | Path) else type(source).__name__
     if isinstance(options.get("w"), int | float):
         options["w"] = (options["w"],)
     own = {f.name for f in dataclasses.fields(EvalConfig)}
@@ -225,9 +214,8 @@ def _evaluate(
         raise ValueError(f"extractor: {name} is for images {extractor.shape}, takes one for {shape}")
     names_classes = extractor.classes == classes  # where not, "accuracy" would mean nothing
     if math.ceil(config.n / config.batch) < group.world:
-        raise ValueError(
-            f"batch: got {config.batch} for n = {config.n}, takes one that gives {group.world} batches"
-        )
+        got = f"{config.batch} for n = {config.n}"
+        raise ValueError(f"batch: got {got}, takes one that gives {group.world} batches")
     record: dict[str, Any] = {
         "model": config.model,
         "model_sha256": getattr(model, "sha256", None),
@@ -253,7 +241,6 @@ def _evaluate(
             _files.try_writing(path)
     if config.picture is not None:
         sheets.pillow()
-
     truth, manifold, split = _reference(config, group, extractor, dataset, shape)
     record["reference_n"] = truth.n
     figures = partial(
@@ -266,8 +253,7 @@ def _evaluate(
     if config.sampling.compile:  # so that the first w is not charged with it
         start = _now(group.device)
         size = min(config.batch, config.n)
-        plain, guided = [w for w in config.w if w == 0], [w for w in config.w if w != 0]
-        for w in plain[:1] + guided[:1]:  # the two shapes that the network is called with
+        for w in {w != 0: w for w in config.w}.values():  # the two shapes that the network is called with
             next(draws(settings, torch.arange(size) % len(classes), w, batch=size))
         record["seconds_compiling"] = _now(group.device) - start
 
@@ -295,10 +281,9 @@ def _reference(
         loaded = _files.load(config.reference, group.device)
         meta = loaded.meta
         if meta.get("role") != "reference" or meta.get("extractor_sha256") != extractor.sha256:
-            raise ValueError(
-                f"reference: {loaded.path} holds {meta.get('role', 'something else')!r} made with the extractor "
-                f"{meta.get('extractor')}, takes a reference made with this {extractor.name}"
-            )
+            made = f"{meta.get('role', 'something else')!r} made with the extractor {meta.get('extractor')}"
+            takes = f"a reference made with this {extractor.name}"
+            raise ValueError(f"reference: {loaded.path} holds {made}, takes {takes}")
         return Moments.from_parts(meta["n"], **loaded.tensors), None, meta["split"]
     found = _real(group, extractor, config, dataset, config.reference, shape)
     if config.save_reference is not None and group.first:
@@ -306,7 +291,6 @@ def _reference(
             "role": "reference", "dataset": dataset, "split": config.reference, "n": found.moments.n,
             "extractor": extractor.name, "extractor_sha256": extractor.sha256,
         }  # fmt: skip
-        tensors = {"mean": found.moments.mean, "scatter": found.moments.scatter}
-        _files.save(config.save_reference, tensors, meta)
+        _files.save(config.save_reference, {k: getattr(found.moments, k) for k in ("mean", "scatter")}, meta)
     manifold = None if found.features is None else Manifold(found.features, config.k)
     return found.moments, manifold, config.reference

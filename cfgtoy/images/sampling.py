@@ -1,7 +1,6 @@
 """Drawing from any denoiser with any rule: the one loop behind commands, grids, sheets, sweeps and chapters.
 
-:func:`sample` draws; :func:`draws` is the same a batch at a time, shared out over processes. The same seed gives the
-same noise for every rule, every w and any number of GPUs.
+The same seed gives the same noise for every rule, every w and any number of GPUs.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,11 +25,9 @@ from ..mixture import GaussianMixture
 from ..prediction import Denoiser
 from ..schedules import Schedule
 
-__all__ = ["Sampling", "Settings", "draws", "level_grid", "sample"]
-
 Levels = Literal["model", "cosine", "uniform", "linear-beta", "rectified-flow", "karras"]
 Arithmetic = Literal["float32", "bfloat16"]
-_SPREADS = {
+SPREADS: dict[str, Callable[..., Schedule]] = {
     "cosine": schedules.Cosine, "uniform": schedules.Uniform, "linear-beta": schedules.LinearBeta,
     "rectified-flow": schedules.RectifiedFlow,
 }  # fmt: skip
@@ -43,11 +40,7 @@ _EARLIER = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """How samples are drawn.
-
-    Raises:
-        ValueError: a name that is not known, a rule's option that it does not take, or a number out of range.
-    """
+    """How samples are drawn. A name or a rule's option that is not known, or a number out of range, is refused."""
 
     #: The guidance rule: a name of guidance.RULES, a Rule with options, or its record.
     rule: Rule | str | Mapping[str, Any] = "classifier-free"
@@ -125,7 +118,7 @@ def level_grid(how: Sampling, schedule: Schedule) -> Tensor:
             first, last = math.exp(-lo / 14), math.exp(-hi / 14)
             lam = -14 * torch.linspace(first, last, how.steps, dtype=torch.float64).log()
         case _:
-            lam = _SPREADS[how.levels](lo=lo, hi=hi).grid(how.steps, dtype=torch.float64)
+            lam = SPREADS[how.levels](lo=lo, hi=hi).grid(how.steps, dtype=torch.float64)
     return lam.float()
 
 
@@ -295,11 +288,10 @@ def sample(
     >>> x = sample("digits", torch.arange(10), rule="apg", w=2.0, steps=12)  # doctest: +SKIP
 
     Args:
-        model: weights by name or path; any denoiser, such as a mixture, a network's or a guided one; or
-            :class:`Settings`, which hold ``sampling`` already. A denoiser that is handed in stays where it is.
+        model: weights by name or path; any denoiser, such as a mixture, a network's or a guided one, which stays where
+            it is; or :class:`Settings`, which hold ``sampling`` already.
         y, w: classes (n,), -1 for none; guidance weight, 0 conditional, -1 unconditional.
-        rule: what guides; by default that of ``sampling``, classifier-free.
-        sampling: how, and ``options``: single fields of it, such as ``steps=50``.
+        rule, sampling, options: what guides; how; and single fields of ``sampling``, such as ``steps=50``.
         shape, device: as for :meth:`Settings.load`.
         seed, batch, progress: of all noise; samples at a time; whether to show a bar.
 

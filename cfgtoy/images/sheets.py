@@ -16,8 +16,6 @@ from .._extras import needs
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["sheet", "sweep_sheet"]
-
 
 def pillow() -> tuple[Any, Any, Any]:
     """Pillow's ``Image``, ``ImageDraw`` and ``ImageFont``. Ask before long work whose pictures need them."""
@@ -27,11 +25,7 @@ def pillow() -> tuple[Any, Any, Any]:
 
 
 def sheet(images: Tensor, columns: int, *, scale: int = 1, gap: int = 2) -> Image:
-    """Images (n, c, h, w) uint8 as one picture, row by row, each pixel ``scale`` wide, on white.
-
-    Raises:
-        ValueError: for another type, or no images.
-    """
+    """Images (n, c, h, w) uint8, n ≥ 1, as one picture, row by row, each pixel ``scale`` wide, on white."""
     Image, _, _ = pillow()
     _checks.positive_int("columns", columns)
     _checks.positive_int("scale", scale)
@@ -51,10 +45,7 @@ def sheet(images: Tensor, columns: int, *, scale: int = 1, gap: int = 2) -> Imag
 def sweep_sheet(
     blocks: Sequence[Tensor], titles: Sequence[str], rows: Sequence[str], *, scale: int = 1
 ) -> Image:
-    """Blocks of images uint8 (rows × k, c, h, w) side by side, under ``titles``, each row beside its name in ``rows``.
-
-    A pixel is ``scale`` wide.
-    """
+    """Blocks of images uint8 (rows × k, c, h, w) side by side, under ``titles``, each row beside its name."""
     Image, ImageDraw, ImageFont = pillow()
     parts = [sheet(block, len(block) // len(rows), scale=scale) for block in blocks]
     font = ImageFont.load_default(12)

@@ -1,12 +1,8 @@
 """Augmentation of image batches on the device, for classifiers."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-__all__ = ["augment"]
 
 
 def augment(
@@ -25,17 +21,14 @@ def augment(
         return torch.randint(high, (b, 1), generator=generator, device=x.device)
 
     row, column = torch.arange(h, device=x.device), torch.arange(w, device=x.device)
-    rows, columns = (
-        row + draw(2 * shift + 1),
-        column + draw(2 * shift + 1),
-    )  # (b, h), (b, w), into the padded image
+    rows = row + draw(2 * shift + 1)  # (b, h), of the padded image
+    columns = column + draw(2 * shift + 1)  # (b, w)
     padded = F.pad(x, (shift,) * 4, mode="reflect").permute(0, 2, 3, 1)  # (b, h + 2 shift, w + 2 shift, c)
     sample = torch.arange(b, device=x.device)[:, None, None]
     x = padded[sample, rows[:, :, None], columns[:, None, :]]  # (b, h, w, c)
     x = x.permute(0, 3, 1, 2)  # (b, c, h, w), NHWC in memory
     if cutout:
-        high, wide = (
-            (at - draw(n)).abs() * 2 < cutout for at, n in ((row, h), (column, w))
-        )  # (b, h), (b, w)
+        high = (row - draw(h)).abs() * 2 < cutout  # (b, h)
+        wide = (column - draw(w)).abs() * 2 < cutout  # (b, w)
         x = x.masked_fill((high[:, :, None] & wide[:, None, :])[:, None], 0.0)
     return x

@@ -1,11 +1,8 @@
 """Checkpoints that are whole or not there: tensors in safetensors, the rest as JSON in the same file.
 
-A checkpoint is written under another name, synced and renamed; its SHA-256 lies beside it, written first, above those
-of what it may replace. So one that was cut or altered is noticed and passed over for the one before it, and one that
-could not be replaced is as good as it was. Nothing is pickled.
+Its SHA-256 lies beside it, written first, above those of what it may replace. So one that was cut or altered is passed
+over for the one before it, and one that could not be replaced is as good as it was. Nothing is pickled.
 """
-
-from __future__ import annotations
 
 import hashlib
 import logging
@@ -17,8 +14,6 @@ from typing import Any
 from torch import Tensor
 
 from .._files import from_bytes, to_bytes, write_atomically
-
-__all__ = ["Checkpoint", "newest", "prune", "read", "write"]
 
 log = logging.getLogger(__name__)
 _KEY = "cfgtoy-checkpoint"

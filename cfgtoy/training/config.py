@@ -1,7 +1,5 @@
 """The recipes: runs with a name, from which the command line and ``dataclasses.replace`` start."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,51 +28,43 @@ _CLEAN: dict[str, Any] = {
 }  # fmt: skip
 _CIFAR10 = Denoiser(**_CIFAR, **_CIFAR_LAW, dropout=0.05)
 _CIFAR10_STUDENT = Student(
-    **_CIFAR, **_CIFAR_LAW, out=Path("runs/cifar10-student-full"), images=2_000_000, images_halving=2_500_000,
-    halve_from=128, batch=1024, lr=1e-3, lr_adam=5e-4, warmup=100_000, ema_halflife=150_000,
+    **_CIFAR, **_CIFAR_LAW, images=2_000_000, images_halving=2_500_000, halve_from=128, batch=1024, lr=1e-3,
+    lr_adam=5e-4, warmup=100_000, ema_halflife=150_000,
 )  # fmt: skip
-_EVALUATOR = Evaluator(
-    **(_CIFAR | _CLEAN), out=Path("runs/cifar10-evaluator"), images=5_000_000, cutout=8, ema_halflife=100_000
-)
-
-#: Named starting points: ``replace(preset(name), …)`` or the command line change what differs.
-PRESETS: dict[str, TrainConfig] = {
+_EVALUATOR = Evaluator(**_CIFAR | _CLEAN, images=5_000_000, cutout=8, ema_halflife=100_000)
+_RECIPES: dict[str, TrainConfig] = {
     "cifar10": _CIFAR10,
-    "cifar10-more": replace(  # for --init: weights that have seen 15 M images come to 40 M
-        _CIFAR10, out=Path("runs/cifar10-more"), images=25_000_000, seed=1, lr=2e-3, lr_adam=1e-3,
-    ),
+    # for --init: weights that have seen 15 M images come to 40 M
+    "cifar10-more": replace(_CIFAR10, images=25_000_000, seed=1, lr=2e-3, lr_adam=1e-3),
     "cifar10-short": replace(  # about 300 s on one H200
-        _CIFAR10, out=Path("runs/cifar10-short"), images=6_300_000, batch=1024, decay=0.5, dropout=0.0,
-        warmup=200_000, ema_halflife=250_000,
+        _CIFAR10, images=6_300_000, batch=1024, decay=0.5, dropout=0.0, warmup=200_000, ema_halflife=250_000
     ),
-    "cifar10-wide": replace(_CIFAR10, size="wide", out=Path("runs/cifar10-wide")),
+    "cifar10-wide": replace(_CIFAR10, size="wide"),
     "cifar10-noisy-classifier": NoisyClassifier(
-        **_CIFAR, **_CIFAR_LAW, **_NOISY, out=Path("runs/cifar10-noisy-classifier"), images=6_000_000, batch=512,
-        decay=0.9, dropout=0.1, ema_halflife=200_000, shift=2,
+        **_CIFAR, **_CIFAR_LAW, **_NOISY, images=6_000_000, batch=512, decay=0.9, dropout=0.1,
+        ema_halflife=200_000, shift=2,
     ),
     "cifar10-evaluator": _EVALUATOR,
-    "cifar10-evaluator-sharp": replace(  # probabilities that an Inception Score can be read from
-        _EVALUATOR, out=Path("runs/cifar10-evaluator-sharp"), label_smoothing=0.0
-    ),
-    "digits": Denoiser(**_DIGITS, **_DIGITS_LAW, out=Path("runs/digits")),
-    "digits-noisy-classifier": NoisyClassifier(
-        **(_DIGITS | _NOISY), **_DIGITS_LAW, out=Path("runs/digits-noisy-classifier")
-    ),
+    # probabilities that an Inception Score can be read from
+    "cifar10-evaluator-sharp": replace(_EVALUATOR, label_smoothing=0.0),
+    "digits": Denoiser(**_DIGITS, **_DIGITS_LAW),
+    "digits-noisy-classifier": NoisyClassifier(**_DIGITS | _NOISY, **_DIGITS_LAW),
     "digits-evaluator": replace(
-        Evaluator(**(_DIGITS | _CLEAN)), out=Path("runs/digits-evaluator"), images=150_000, ema_halflife=5_000,
-        batch=128, warmup=10_000, lr=0.1, shift=1,
+        Evaluator(**_DIGITS | _CLEAN), images=150_000, ema_halflife=5_000, batch=128, warmup=10_000, lr=0.1, shift=1
     ),
     "digits-student": Student(
         **_DIGITS | {"images": 64_000, "batch": 128, "lr": 1e-3, "warmup": 4_000, "ema_halflife": 4_000},
-        **_DIGITS_LAW, teacher="digits", images_halving=32_000, out=Path("runs/digits-student"),
+        **_DIGITS_LAW, teacher="digits", images_halving=32_000,
     ),
     "cifar10-student": replace(  # from nothing, as it is smaller than its teacher
-        _CIFAR10_STUDENT, size="student", out=Path("runs/cifar10-student"), images=8_000_000,
-        images_halving=6_000_000, halve_from=64, stride=4, lr=2e-3, lr_adam=1e-3, ema_halflife=250_000,
+        _CIFAR10_STUDENT, size="student", images=8_000_000, images_halving=6_000_000, halve_from=64, stride=4,
+        lr=2e-3, lr_adam=1e-3, ema_halflife=250_000,
     ),
     "cifar10-student-full": _CIFAR10_STUDENT,  # of the teacher's size, and begins as it
-    "folder": replace(_CIFAR10, dataset="", out=Path("runs/folder")),
+    "folder": replace(_CIFAR10, dataset=""),
 }  # fmt: skip
+#: Named starting points: ``replace(preset(name), …)`` or the command line change what differs.
+PRESETS = {name: replace(recipe, out=Path("runs") / name) for name, recipe in _RECIPES.items()}
 
 
 def preset(name: str) -> TrainConfig:

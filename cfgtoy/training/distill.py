@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .. import _checks, artifacts, images, samplers
+from .. import _checks, artifacts, samplers
 from ..artifacts import student_grid
-from ..datasets.images import ImageData, to_uint8
+from ..datasets.images import ImageData
 from ..guidance import classifier_free
 from ..logsnr import per_sample
 from ..nets._sized import Sized
@@ -33,28 +33,16 @@ from .objective import drop_labels
 from .options import Amount, Count, Share, TrainConfig, Whole
 from .tasks import Noised
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-__all__ = ["Student", "landing"]
-
 
 def landing(teacher: AnyDenoiser, z: Tensor, levels: Sequence[Tensor], y: Tensor | None) -> Tensor:
     r"""The x̂ with which one DDIM step lands where several of the teacher's do, (b, \*d).
 
-    The teacher's steps lead from z at the first level over those between to z'' at the last, which may be λ = +∞, the
-    clean end. One step with x̂ leads to keep·z + fill·x̂ (:func:`~cfgtoy.samplers.moves.moves` without noise), so
-    x̂ = (z'' − keep·z) / fill.
-
-    Args:
-        teacher, z, y: any denoiser, noisy samples, (b, \*d), and their classes, (b,), or None.
-        levels: two or more rising log-SNRs of the samples, (b,) each.
-
-    Source: Salimans & Ho 2022, Algorithm 2, with two steps.
+    The teacher's steps lead from z (b, \*d) over ``levels``, two or more rising log-SNRs (b,), to z'' at the last,
+    which may be λ = +∞. One step with x̂ leads to keep·z + fill·x̂ (:func:`~cfgtoy.samplers.moves.moves` without
+    noise), so x̂ = (z'' − keep·z) / fill. Source: Salimans & Ho 2022, Algorithm 2, with two steps.
     """
 
     def ddim(here: Tensor, there: Tensor) -> tuple[Tensor, ...]:
-        """keep, fill and spread = 0 of a step without noise, (b, 1, …)."""
         return tuple(per_sample(c, z) for c in moves(here, there, torch.zeros_like(here)))
 
     start = z
@@ -67,18 +55,14 @@ def landing(teacher: AnyDenoiser, z: Tensor, levels: Sequence[Tensor], y: Tensor
 
 @dataclass(frozen=True)
 class Student(Noised):
-    """A student of a guided denoiser: one evaluation a step, w as an input, few steps.
-
-    Raises:
-        ValueError: as :class:`~cfgtoy.training.options.TrainConfig`; numbers of steps that halving does not lead to.
-    """
+    """A student of a guided denoiser, one evaluation a step, w as an input; halving must lead to its ``steps``."""
 
     network = UNet
     role = "student"
     fixed: ClassVar[tuple[str, ...]] = (*Noised.fixed, "kind", "w_max", "steps", "halve_from", "stride")
     inputs: ClassVar[dict[str, bool]] = {"strength": True}
 
-    model: Literal["student"] = "student"
+    model: Literal["student"] = "student"  #: What is trained: a student of a denoiser.
     kind: Kind = "v"  #: What the student predicts, and whose squared error is the loss.
     #: Weights of the teacher, by name or path: a denoiser, or, to halve its steps, a student.
     teacher: str = "cifar10"
@@ -99,9 +83,8 @@ class Student(Noised):
         while 0 < levels < self.halve_from:
             levels *= self.stride
         if levels and self.halve_from not in (0, levels):
-            times = ", ".join(str(self.stride**k) for k in (1, 2, 3))
-            got = f"{self.halve_from} for steps={self.steps}"
-            raise ValueError(f"halve_from: got {got}, takes 0, or steps times {times}, …")
+            takes = f"0, or steps times {self.stride}, {self.stride**2}, {self.stride**3}, …"
+            raise ValueError(f"halve_from: got {self.halve_from} for steps={self.steps}, takes {takes}")
 
     def parts(self) -> Sequence[TrainConfig]:
         if not (self.steps and self.halve_from):
@@ -132,8 +115,7 @@ class Student(Noised):
 
     def build(self, data: ImageData) -> Sized:
         net = super().build(data)
-        if not self.steps:
-            # It begins as its teacher with w = 0, where the two are of one size.
+        if not self.steps:  # it begins as its teacher with w = 0, where the two are of one size
             theirs, mine = self.taught_by(torch.device("cpu")).net.state_dict(), net.state_dict()
             if all(name in mine and mine[name].shape == value.shape for name, value in theirs.items()):
                 net.load_state_dict(mine | theirs)
@@ -161,8 +143,8 @@ class Student(Noised):
     def about(self) -> dict[str, Any]:
         return super().about() | {"kind": self.kind, "steps": self.steps, "w_max": self.w_max}
 
-    def picture(self, net: nn.Module, data: ImageData) -> Image:
-        """A sheet of samples, a column a class, w from 0 to ``w_max`` down the rows."""
+    def pictures(self, net: nn.Module, data: ImageData) -> Tensor:
+        """Samples, w from 0 to ``w_max`` down the rows."""
         place = next(net.parameters()).device
         grid = student_grid(self.steps or 16, self._law.lo).to(place)
         y = torch.arange(data.num_classes, device=place).repeat(5)
@@ -170,5 +152,4 @@ class Student(Noised):
         student = NetDenoiser(lambda z, lam, y: net(z, lam, y, w), self.kind)
         noise = torch.Generator(place).manual_seed(self.seed)
         shape = (len(y), *data.shape)
-        x = samplers.sample(student, y, shape=shape, grid=grid, method="ddim", generator=noise)
-        return images.sheet(to_uint8(x), data.num_classes)
+        return samplers.sample(student, y, shape=shape, grid=grid, method="ddim", generator=noise)

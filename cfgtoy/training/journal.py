@@ -1,7 +1,5 @@
 """The log of a run: JSON lines, a progress bar, and TensorBoard where asked for."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging
@@ -9,8 +7,6 @@ import time
 from typing import Any
 
 from .options import TrainConfig
-
-__all__ = ["Journal"]
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,5 @@
 """Training loops for small data that yield after every step, so a notebook owns logging, plotting and stopping."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import starmap

@@ -1,7 +1,5 @@
 """The training objective of classifier-free guidance (Ho & Salimans 2022, Algorithm 1), and the weights' average."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 
@@ -13,14 +11,11 @@ from ..logsnr import as_logsnr, log_alpha_sigma, per_sample
 from ..prediction import NULL, Denoiser, Kind, Prediction
 from ..schedules import Schedule
 
-__all__ = ["EMA", "diffusion_loss", "drop_labels"]
-
 
 def drop_labels(y: Tensor, p_uncond: float, generator: Generator | None = None) -> Tensor:
     """Replace each class by NULL with probability ``p_uncond`` (Ho & Salimans 2022, Algorithm 1, line 3), (b,).
 
-    Raises:
-        ValueError: ``p_uncond`` outside [0, 1], or ``y`` is not an integer tensor (b,).
+    A ``p_uncond`` outside [0, 1], or a ``y`` that is no integer tensor (b,), is a ``ValueError``.
     """
     p_uncond = _checks.unit_interval("p_uncond", p_uncond)
     if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool or y.ndim != 1:
@@ -90,10 +85,8 @@ def diffusion_loss(
 class EMA:
     """An exponential moving average of a network's weights: ``net``, which one samples from, after ``step`` updates.
 
-    The decay warms up, min(decay, (1 + t)/(10 + t)) at step t, so that early weights are forgotten.
-
-    Raises:
-        ValueError: ``decay`` outside [0, 1).
+    The decay warms up, min(decay, (1 + t)/(10 + t)) at step t, so that early weights are forgotten. One outside [0, 1)
+    is a ``ValueError``.
     """
 
     def __init__(self, net: nn.Module, decay: float = 0.999) -> None:

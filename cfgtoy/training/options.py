@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, get_origin, get_type_hints
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,9 +15,7 @@ from torch import Generator, Tensor, nn
 from .. import _checks
 from ..datasets.images import ImageData
 from ..nets._sized import Sized
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from ..nets.files import Role
 
 # numbers with the check that their options go through
 Count = Annotated[int, _checks.positive_int]
@@ -25,16 +23,6 @@ Whole = Annotated[int, partial(_checks.positive_int, least=0)]
 Share = Annotated[float, _checks.unit_interval]
 Amount = Annotated[float, partial(_checks.number, lo=0.0)]
 Positive = Annotated[float, partial(_checks.number, lo=0.0, open=True)]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A kind of run on a data set, ready to train: the network on its device, and what its config says of it."""
-
-    net: Sized
-    losses: Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
-    meta: dict[str, Any]
-    report: Callable[[nn.Module], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,7 @@ class TrainConfig:
     """
 
     network: ClassVar[type[Sized]]  #: Class of the network.
-    role: ClassVar[str]  #: What the weight file says it is.
+    role: ClassVar[Role]  #: What the weight file says it is.
     #: Options that a resumed run must share with its beginning; the others may change, and the weights say when.
     fixed: ClassVar[tuple[str, ...]] = ("dataset", "model", "size", "optimizer", "seed")
     kinds: ClassVar[dict[str, type[TrainConfig]]] = {}  #: The kinds of run by their ``model``.
@@ -151,6 +139,6 @@ class TrainConfig:
         """Figures of the finished network, measured on the test images where there are some."""
         return {}
 
-    def picture(self, net: nn.Module, data: ImageData) -> Image | None:
-        """What there is to look at while it trains."""
+    def pictures(self, net: nn.Module, data: ImageData) -> Tensor | None:
+        """Images (n, c, h, w) in [−1, 1] to look at while it trains, a column a class."""
         return None

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from .. import _checks, images, schedules
-from ..datasets.images import ImageData, to_float, to_uint8
+from ..datasets.images import ImageData, to_float
 from ..datasets.load import load_images
+from ..images.sampling import SPREADS
 from ..nets._sized import Sized
 from ..nets.evaluator import Evaluator as EvaluatorNet
 from ..nets.unet import NoisyClassifier as NoisyClassifierNet
@@ -22,23 +23,7 @@ from ..prediction import Kind, NetDenoiser
 from ..process import diffuse
 from .augment import augment
 from .objective import diffusion_loss
-from .options import Share, Task, TrainConfig, Whole
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-__all__ = ["Denoiser", "Evaluator", "Noised", "NoisyClassifier", "make_task"]
-
-
-def make_task(config: TrainConfig, data: ImageData, device: torch.device) -> Task:
-    """The network of ``config`` for images like ``data``, freshly initialised, with its loss. Errors as ``build``."""
-    net = config.build(data).to(device)
-    meta = {
-        "image": list(data.shape), "classes": list(data.classes), "dataset": config.dataset, **config.about(),
-        "net": {"class": type(net).__name__, "args": net.args},
-    }  # fmt: skip
-    return Task(net, config.losses, meta, partial(config.report, device=device))
-
+from .options import Share, TrainConfig, Whole
 
 _LAW = {"lo": "logsnr_min", "hi": "logsnr_max", "mean": "lognormal_mean", "std": "lognormal_std"}
 
@@ -70,12 +55,10 @@ class Noised(TrainConfig):
 
     @cached_property
     def _law(self) -> schedules.Schedule:
-        laws: dict[str, Callable[..., schedules.Schedule]] = {
-            "cosine": schedules.Cosine, "uniform": schedules.Uniform, "linear-beta": schedules.LinearBeta,
-            "lognormal": partial(schedules.LogNormal, self.lognormal_mean, self.lognormal_std),
-            "rectified-flow": schedules.RectifiedFlow,
-        }  # fmt: skip
-        return laws[self.schedule](lo=self.logsnr_min, hi=self.logsnr_max)
+        lo, hi = self.logsnr_min, self.logsnr_max
+        if self.schedule == "lognormal":
+            return schedules.LogNormal(self.lognormal_mean, self.lognormal_std, lo, hi)
+        return SPREADS[self.schedule](lo=lo, hi=hi)
 
     def noise_schedule(self) -> schedules.Schedule:
         """The law of λ that the options describe."""
@@ -100,7 +83,7 @@ class Denoiser(Noised):
     role = "denoiser"
     fixed: ClassVar[tuple[str, ...]] = (*Noised.fixed, "kind")
 
-    model: Literal["unet"] = "unet"
+    model: Literal["unet"] = "unet"  #: What is trained: a denoiser.
     kind: Kind = "v"  #: What the denoiser predicts, and whose squared error is the loss.
     #: Further weight on the squared error: Min-SNR-5 in terms of v, or a sigmoid of λ.
     weighting: Literal["none", "min-snr", "sigmoid"] = "none"
@@ -114,12 +97,11 @@ class Denoiser(Noised):
         """
         to_eps = _EPS_PER[self.kind]
         match self.weighting:
-            case "none":
-                return None
             case "min-snr":
                 return lambda lam: to_eps(lam) * (5 * (-lam).exp()).clamp(max=1.0)
             case "sigmoid":
                 return lambda lam: to_eps(lam) * torch.sigmoid(2.0 - lam)
+        return None
 
     def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         return diffusion_loss(
@@ -130,13 +112,12 @@ class Denoiser(Noised):
     def about(self) -> dict[str, Any]:
         return super().about() | {"kind": self.kind}
 
-    def picture(self, net: nn.Module, data: ImageData) -> Image:
-        """A sheet of samples at w = 1, a column a class."""
-        x = images.sample(
+    def pictures(self, net: nn.Module, data: ImageData) -> Tensor:
+        """Samples at w = 1."""
+        return images.sample(
             NetDenoiser(net, self.kind), torch.arange(data.num_classes).repeat(8), w=1.0, shape=data.shape,
             seed=self.seed, lo=max(self._law.lo, -9.0), hi=min(self._law.hi, 10.0), dtype=self.precision,
         )  # fmt: skip
-        return images.sheet(to_uint8(x), data.num_classes)
 
 
 _EPS_PER: dict[str, Callable[[Tensor], Tensor]] = {
@@ -175,12 +156,10 @@ class NoisyClassifier(_Classifies, Noised):
 
     network = NoisyClassifierNet
     role = "noisy_classifier"
-
-    model: Literal["noisy-classifier"] = "noisy-classifier"
+    model: Literal["noisy-classifier"] = "noisy-classifier"  #: What is trained: a classifier of noisy images.
 
     def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
-        if self.shift:
-            x = augment(x, shift=self.shift, generator=generator)
+        x = augment(x, shift=self.shift, generator=generator) if self.shift else x
         lam = self._law.sample(len(x), generator, stratified=True, device=x.device, dtype=x.dtype)
         return self._cross_entropy(net(diffuse(x, lam, generator=generator), lam), y)
 
@@ -202,8 +181,7 @@ class Evaluator(_Classifies):
 
     network = EvaluatorNet
     role = "evaluator"
-
-    model: Literal["evaluator"] = "evaluator"
+    model: Literal["evaluator"] = "evaluator"  #: What is trained: the evaluator of clean images.
     cutout: Whole = 0  #: Side of a blanked square.
 
     def losses(self, net: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:

@@ -4,8 +4,6 @@ A resumed run may have other options than its beginning, but for those in ``conf
 ``stages``, which held up to which image. Refusing them all would drive such runs to ``init``, without the optimizer.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import hashlib
@@ -30,14 +28,14 @@ from .._files import save, write_atomically
 from .._provenance import provenance
 from .._ranks import Ranks
 from ..datasets.batches import ResidentBatches
-from ..datasets.images import ImageData
+from ..datasets.images import ImageData, to_uint8
 from ..datasets.load import load_images
+from ..images import sheet
 from ..nets.files import load_net
 from . import checkpoint, optimizers
 from .journal import Journal
 from .objective import EMA
 from .options import TrainConfig
-from .tasks import make_task
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +72,7 @@ def _sigterm() -> Iterator[list[int]]:
 class Trainer:
     """A run in progress: all that a checkpoint holds, and the loop over it; loads its data when none are given.
 
-    Raises:
-        ValueError: options that do not fit each other, the data or the checkpoints in ``config.out``.
-        OSError: ``config.out`` cannot be written.
+    Options that do not fit each other, the data or the checkpoints in ``config.out`` are a ``ValueError``.
     """
 
     def __init__(self, config: TrainConfig, data: ImageData | None = None) -> None:
@@ -92,8 +88,7 @@ class Trainer:
             torch.set_float32_matmul_precision("high")
         self.data = data or load_images(config.dataset, "train", root=config.root)
         torch.manual_seed(config.seed)
-        self.task = make_task(config, self.data, self.device)
-        self.net = self.task.net.train()
+        self.net, self.losses = config.build(self.data).to(self.device).train(), config.losses
         self.earlier = self._init(config.init)
         self.ema = EMA(self.net, 0.5 ** (config.batch / max(config.ema_halflife, 1)))
         self.optimizers = optimizers.make_optimizers(self.net, config, self.device)
@@ -119,7 +114,7 @@ class Trainer:
         """Take over the weights of ``config.init``; returns what their file says of who made them."""
         if path is None:
             return {}
-        net, artifact = load_net(path, self.task.meta["role"])
+        net, artifact = load_net(path, self.config.role)
         try:
             self.net.load_state_dict(net.state_dict())
         except RuntimeError as error:
@@ -272,7 +267,7 @@ class Trainer:
                 self.runner.no_sync() if waits else contextlib.nullcontext(),  # type: ignore[operator]
                 torch.autocast(self.device.type, torch.bfloat16, enabled=half),
             ):
-                part = self.task.losses(self.runner, x, y, self.generator).mean() / config.accumulate
+                part = self.losses(self.runner, x, y, self.generator).mean() / config.accumulate
                 part.backward()
             loss += part.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip or math.inf)
@@ -286,9 +281,9 @@ class Trainer:
 
     def grid(self, path: Path) -> None:
         """Write what there is to look at, drawn from the averaged weights."""
-        if picture := self.config.picture(self.ema.net, self.data):
+        if (x := self.config.pictures(self.ema.net, self.data)) is not None:
             png = io.BytesIO()
-            picture.save(png, "png")
+            sheet(to_uint8(x), self.data.num_classes).save(png, "png")
             try:
                 write_atomically(path, png.getvalue())
             except OSError as error:
@@ -299,7 +294,7 @@ class Trainer:
         path = self.config.out / "weights.safetensors"
         if self.ranks.first:
             self.grid(self.config.out / "grid.png")
-            figures = self.task.report(self.ema.net)
+            figures = self.config.report(self.ema.net, self.device)
             # the command line that started this process, without its folder
             program = Path(sys.argv[0]).name
             words = ["cfgtoy" if program == "__main__.py" else program, *sys.argv[1:]]
@@ -311,7 +306,11 @@ class Trainer:
             before = {"stages": self.stages, "started_from": self.earlier}
             made_by |= {name: held for name, held in before.items() if held}
             net = copy.deepcopy(self.ema.net).to(getattr(torch, self.config.weights))
-            save(path, net.state_dict(), self.task.meta | {"made_by": made_by})
+            meta = {
+                "image": list(self.data.shape), "classes": list(self.data.classes), "dataset": self.config.dataset,
+                **self.config.about(), "net": {"class": type(net).__name__, "args": self.net.args},
+            }  # fmt: skip
+            save(path, net.state_dict(), meta | {"made_by": made_by})
             journal.event(weights=path.name, step=self.step, images=self.images, **figures)
         self.ranks.barrier()
         return path
@@ -322,12 +321,8 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Path:
 
     A run of several parts trains them one after another; resumed, it passes over those that are done. Under
     ``torchrun`` every process calls this: gradients are averaged over them, and a restart goes on from the newest
-    checkpoint.
-
-    Raises:
-        Diverged: the loss or a weight is no longer finite; the last good state is kept.
-        Stopped: SIGTERM came; the state is saved.
-        ValueError, OSError: as :class:`Trainer`.
+    checkpoint. Raises :class:`Diverged`, :class:`Stopped`, ``OSError`` for a folder that cannot be written, and
+    ``ValueError`` as :class:`Trainer`.
     """
     *earlier, last = config.parts()
     for part in earlier:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cfgtoy.training.muon import Muon, orthogonalize
+from cfgtoy.training.optimizers import Muon, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 20), (2, 20, 8), (1, 16, 16)])
