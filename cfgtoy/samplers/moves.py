@@ -1,13 +1,9 @@
 """One step of the SDE with any share of fresh noise: what the samplers that draw noise have in common."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
 from ..logsnr import log_alpha_sigma
-
-__all__ = ["moves"]
 
 
 def moves(lam: Tensor, ahead: Tensor, forget: Tensor) -> tuple[Tensor, Tensor, Tensor]:

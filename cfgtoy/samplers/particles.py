@@ -1,7 +1,5 @@
 """A sampler that reaches the tilted density: weighted particles on the guided SDE."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -14,8 +12,6 @@ from ..logsnr import per_sample
 from ..prediction import NULL, Denoiser, Prediction
 from .moves import moves
 from .state import begin, checked_shape, initial_noise
-
-__all__ = ["feynman_kac"]
 
 
 @torch.no_grad()
@@ -32,12 +28,9 @@ def feynman_kac(
     r"""Samples of p(x | c) p(c | x)^w, which guidance alone does not draw, by weighting the guided SDE's paths.
 
     With γ = 1 + w, p for the class's density and q for the one of all, the target at each level is
-    π ∝ p^γ q^{1−γ} = p (p/q)^w, and its score is the guided one, s̃ = γ s_p + (1−γ) s_q. Still the SDE with s̃ does not
-    keep to π. In λ it is dz = (½σ² z + σ² s̃) dλ + σ dW, and both p and q obey
-    ∂_λ log p = −½σ² (d + z·s_p + ∇·s_p + ‖s_p‖²). So ∂_λ log π is γ times p's right side and 1 − γ times q's, while the
-    SDE carries π along by −½σ² (d + z·s̃ + ∇·s̃ + ‖s̃‖²). The linear terms agree. The squares do not: the rest is
-    −½σ² (γ‖s_p‖² + (1−γ)‖s_q‖² − ‖s̃‖²) = ½γ(γ−1) σ² ‖s_p − s_q‖², up to a number that is one for all z. A particle that
-    collects it as its log-weight stands for π:
+    π ∝ p^γ q^{1−γ} = p (p/q)^w, and its score is the guided one, s̃ = γ s_p + (1−γ) s_q. Still the SDE
+    dz = (½σ² z + σ² s̃) dλ + σ dW does not keep to π: of ∂_λ log p = −½σ² (d + z·s_p + ∇·s_p + ‖s_p‖²) and its like for
+    q, all is linear in the score but the squares. A particle that collects their rest as its log-weight stands for π:
 
     .. math:: \mathrm{d} \log W = \tfrac12 γ(γ-1)\, σ^2 \|s_p - s_q\|^2\, \mathrm{d}λ
         = \tfrac12 γ(γ-1)\, \|ε_p - ε_q\|^2\, \mathrm{d}λ.
@@ -46,8 +39,7 @@ def feynman_kac(
     resampling). Langevin steps on π change no weight, and particles that stay near π need less of it. So a step puts
     more fresh noise for old than the SDE does: z' = α' x̂ + σ' (e^{−τ/2} ε̂ + √(1 − e^{−τ}) ξ), where the SDE has
     τ = Δλ and this τ = Δλ + σ² min(16 Δλ, 1). The x̂ is the mean of both ends', with one ξ for both: 2T − 1
-    evaluations with and without the class. The weights take the mean of both ends as well. The moments' error is of
-    second order in Δλ.
+    evaluations with and without the class. The weights take the mean of both ends too. The error is of order Δλ².
 
     On an exact model this reaches the target as steps shrink and particles grow in number. A network has to answer for
     the class and for none; the weights are as good as the difference of its answers, and the target is what its two
@@ -55,23 +47,21 @@ def feynman_kac(
     dimension: look at the weights that come back.
 
     Args:
-        denoiser: the model itself, not guided; it also takes no class.
-        y: classes, (b,), or one int for all. All particles of one class are one population.
+        denoiser, y: the model itself, not guided, which also takes no class; and classes, (b,), or one int for all.
+            All particles of one class are one population.
         w: guidance weight; 0 draws p(x | c).
-        shape: of the result, (b, \*d): b particles.
-        grid: rising levels, (T,); about even in λ. Its dtype and device are the result's.
+        shape, grid: of the result, (b, \*d): b particles; rising levels, (T,), about even in λ, whose dtype and device
+            are the result's.
         generator: source of randomness; the same seed gives the same particles.
         resample: the share of a population, in [0, 1], below which its effective number makes it be drawn anew;
             0 never, 1 at every level.
 
     Returns:
         The clean estimates x̂ at the last level, (b, \*d), and their log-weights since they were last drawn anew, (b,),
-        with mean weight one in each class. Means under the target are weighted means; equal draws come from resampling
-        by the weights.
+        with mean weight one in each class: means under the target are weighted means.
 
     Raises:
-        ValueError: an argument out of range; or a population that is dead, because all its particles left the range of
-            numbers.
+        ValueError: an argument out of range; or a population all of whose particles left the range of numbers.
 
     Source: Skreta et al. 2025 (Feynman–Kac correctors), whose weights for classifier-free guidance these are.
     """
@@ -142,10 +132,8 @@ class _Crowd:
 
     def draw(self, resample: float, generator: Generator | None, lam: Tensor) -> Tensor | None:
         """Set each population's mean weight to one, and draw the too unequal ones anew: the rows of those chosen."""
-        k = len(self.classes)
-        top = torch.full((k,), -math.inf, dtype=torch.float64).scatter_reduce(
-            0, self.home, self.log_weights, "amax"
-        )
+        none = self.log_weights.new_zeros(len(self.classes))
+        top = (none - math.inf).scatter_reduce(0, self.home, self.log_weights, "amax")
         if bool(top.isinf().any()):
             dead = self.classes[top.isinf()][0].item()
             raise ValueError(
@@ -153,17 +141,16 @@ class _Crowd:
                 f"{lam.item():g}, takes a weight that a finer grid or more particles can follow"
             )
         share = (self.log_weights - top[self.home]).exp()
-        total = share.new_zeros(k).index_add(0, self.home, share)
-        effective = total.square() / share.new_zeros(k).index_add(0, self.home, share.square())
+        total = none.index_add(0, self.home, share)
+        effective = total.square() / none.index_add(0, self.home, share.square())
         self.log_weights = self.log_weights - (top + (total / self.sizes).log())[self.home]
         poor = (effective < resample * self.sizes).nonzero().flatten().tolist()
         if not poor:
             return None
         device = "cpu" if generator is None else generator.device
+        starts = torch.rand(len(poor), generator=generator, device=device).cpu()
         chosen = torch.arange(len(share))
-        for c, start in zip(
-            poor, torch.rand(len(poor), generator=generator, device=device).cpu(), strict=True
-        ):
+        for c, start in zip(poor, starts, strict=True):
             rows = (self.home == c).nonzero().flatten()
             upto = share[rows].cumsum(0) / total[c]
             marks = (torch.arange(len(rows), dtype=torch.float64) + start) / len(rows)

@@ -1,17 +1,14 @@
-"""What a sampler yields, the noise it starts from, and the checks that all samplers make before their first step."""
+"""What a sampler yields, the noise it starts from, the checks before its first step, and the loop over its steps."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from .. import _checks
-from ..prediction import NULL, Prediction
-
-__all__ = ["Noise", "State", "initial_noise"]
+from ..prediction import NULL, Denoiser, Prediction
 
 Noise = Callable[[Tensor, int], Tensor]
 """A source of noise. ``noise(like, k)`` gives draw k of a run from N(0, I), in the shape of ``like`` (b, \\*d).
@@ -25,8 +22,7 @@ class State:
     """One stop of a sampler.
 
     Attributes:
-        step: 0 … T; T is the end.
-        logsnr: the level λ that ``z`` stands at; +inf at the end.
+        step, logsnr: 0 … T, where T is the end, and the level λ that ``z`` stands at; +inf at the end.
         z: the samples there, (b, \\*d); at the end the clean estimate.
         prediction: what the denoiser said here (at the end: at the last level).
     """
@@ -35,6 +31,22 @@ class State:
     logsnr: Tensor
     z: Tensor
     prediction: Prediction
+
+
+def states(
+    denoiser: Denoiser,
+    z: Tensor,
+    levels: Tensor,
+    y: Tensor | None,
+    step: Callable[[int, Tensor, Prediction], Tensor],
+) -> Iterator[State]:
+    """The loop of every sampler: ``step(k, z, prediction)`` leads from level k − 1 to level k, for k = 1 … T − 1."""
+    for k, lam in enumerate(levels, 1):
+        pred = denoiser(z, lam, y)
+        yield State(k - 1, lam, z, pred)
+        if k < len(levels):
+            z = step(k, z, pred)
+    yield State(len(levels), z.new_tensor(math.inf), pred.x, pred)
 
 
 def initial_noise(
@@ -52,12 +64,11 @@ def initial_noise(
 def checked_shape(shape: object, y: Tensor | int | None) -> tuple[int, ...]:
     """``shape`` (b, \\*d) as a tuple, with one sample for each class in ``y``."""
     sizes = tuple(shape) if isinstance(shape, Iterable) else ()
-    if len(sizes) < 1 or any(not isinstance(n, int) or n < 1 for n in sizes):
-        raise ValueError(f"shape: got {sizes}, takes positive integers (b, *d), the batch first")
-    if isinstance(y, Tensor) and y.ndim == 1 and len(y) != sizes[0]:
-        raise ValueError(
-            f"shape: got {sizes} for {len(y)} classes in y, takes ({len(y)}, *d), the batch first"
-        )
+    positive = sizes and all(isinstance(n, int) and n > 0 for n in sizes)
+    _checks.require(positive, "shape", f"{sizes}", "positive integers (b, *d), the batch first")
+    if isinstance(y, Tensor) and y.ndim == 1:
+        got, takes = f"{sizes} for {len(y)} classes in y", f"({len(y)}, *d), the batch first"
+        _checks.require(len(y) == sizes[0], "shape", got, takes)
     return sizes
 
 
@@ -65,42 +76,29 @@ def begin(z: Tensor, grid: Tensor, y: Tensor | int | None) -> tuple[Tensor, Tens
     """The grid in z's dtype and on its device, and the classes (b,), both checked."""
     _checks.finite("z", z)
     levels = _checks.rising("grid", grid).to(z)
-    if len(levels) > 1 and not bool((levels.diff() > 0).all()):
-        raise ValueError(
-            f"grid: got {len(levels)} levels, some of which are one number in z's {z.dtype}, takes fewer, or a wider z"
-        )
-    if y is not None:
-        y = y if isinstance(y, Tensor) else torch.tensor(y)
-        if y.is_floating_point() or y.ndim > 1 or (y.ndim == 1 and len(y) != len(z)):
-            raise ValueError(
-                f"y: got {y.dtype} of shape {tuple(y.shape)}, takes one integer class a sample, ({len(z)},)"
-            )
-        if bool((y < NULL).any()):
-            raise ValueError(f"y: got class {int(y.min())}, takes classes from 0, or {NULL} for none")
-        y = y.to(z.device, torch.int64).expand(len(z))
-    return levels, y
-
-
-def end(steps: int, z: Tensor, pred: Prediction) -> State:
-    """The last state: the clean estimate."""
-    return State(steps, z.new_tensor(float("inf")), pred.x, pred)
+    got = f"{len(levels)} levels, some of which are one number in z's {z.dtype}"
+    _checks.require(bool((levels.diff() > 0).all()), "grid", got, "fewer, or a wider z")
+    if y is None:
+        return levels, None
+    y = torch.as_tensor(y)
+    fits = not y.is_floating_point() and tuple(y.shape) in ((), (len(z),))
+    got = f"{y.dtype} of shape {tuple(y.shape)}"
+    _checks.require(fits, "y", got, f"one integer class a sample, ({len(z)},)")
+    if bool((y < NULL).any()):
+        raise ValueError(f"y: got class {int(y.min())}, takes classes from 0, or {NULL} for none")
+    return levels, y.to(z.device, torch.int64).expand(len(z))
 
 
 def source(generator: Generator | None, noise: Noise | None) -> Noise:
     """``noise``, with its answers checked, or a source that draws from ``generator``."""
     if noise is None:
-        return lambda like, k: torch.randn(
-            like.shape, generator=generator, device=like.device, dtype=like.dtype
-        )
-    if generator is not None:
-        raise ValueError("noise: got a source of noise beside a generator, takes one of the two")
-    if not callable(noise):
-        raise ValueError(f"noise: got {type(noise).__name__}, takes a function noise(like, k) -> tensor")
+        return lambda like, k: initial_noise(like.shape, generator, like.device, like.dtype)
+    _checks.require(generator is None, "noise", "a source of noise beside a generator", "one of the two")
+    _checks.require(callable(noise), "noise", type(noise).__name__, "a function noise(like, k) -> tensor")
 
     def checked(like: Tensor, k: int) -> Tensor:
         drawn = _checks.tensor("noise", noise(like, k))
-        if drawn.shape != like.shape:
-            raise ValueError(f"noise: got shape {tuple(drawn.shape)}, takes that of z, {tuple(like.shape)}")
+        _checks.require(drawn.shape == like.shape, "noise", drawn, f"that of z, {tuple(like.shape)}")
         return drawn.to(like)
 
     return checked

@@ -1,7 +1,5 @@
 """The table of samplers, and :func:`sample`, which runs any of them."""
 
-from __future__ import annotations
-
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,9 +14,7 @@ from ..prediction import Denoiser
 from ..schedules import RectifiedFlow, Schedule
 from .ode import ddim, dpmpp_2m, heun
 from .sde import ancestral, langevin
-from .state import Noise, State, checked_shape, initial_noise, source
-
-__all__ = ["SAMPLERS", "Method", "Sampler", "sample", "trajectory"]
+from .state import Noise, State, checked_shape, source
 
 
 @dataclass(frozen=True)
@@ -26,12 +22,10 @@ class Sampler:
     """What there is to know of a sampler. One entry of :data:`SAMPLERS` makes it available everywhere.
 
     Attributes:
-        name: what ``method=`` calls it.
-        run: ``run(denoiser, z, grid, y, ...)``, a generator of states; of ``v``, ``generator`` and ``noise`` it gets
-            those that its signature names.
+        name, run: what ``method=`` calls it, and ``run(denoiser, z, grid, y, ...)``, a generator of states; of ``v``,
+            ``generator`` and ``noise`` it gets those that its signature names.
         order: of convergence in T (of the samples' moments, where it draws noise).
-        evaluations: of the denoiser, by the number of levels T.
-        stochastic: whether it draws noise on the way.
+        evaluations, stochastic: of the denoiser, by the number of levels T; whether it draws noise on the way.
         levels: the schedule, by its two ends, that spreads its levels where no grid is given.
     """
 
@@ -52,8 +46,7 @@ class Sampler:
     ) -> Tensor:
         """Rising levels that suit this sampler, (steps,): from −10 to 12, or as much of that as ``within`` covers.
 
-        Raises:
-            ValueError: ``steps`` is not a positive integer.
+        Raises ``ValueError`` unless ``steps`` is a positive integer.
         """
         lo, hi = (-10.0, 12.0) if within is None else (max(-10.0, within.lo), min(12.0, within.hi))
         return self.levels(lo, hi).grid(steps, device=device, dtype=dtype)
@@ -97,14 +90,13 @@ def trajectory(
 ) -> Iterator[State]:
     """The states of the sampler called ``method``; ``v``, ``generator`` and ``noise`` matter to those that draw noise.
 
-    Raises:
-        ValueError: unknown ``method``, or as in :func:`ancestral`.
+    Raises ``ValueError`` for an unknown ``method``, or as in :func:`ancestral`.
     """
     run = _named(method).run
     source(generator, noise)
     given = {"v": _checks.unit_interval("v", v), "generator": generator, "noise": noise}
-    takes = inspect.signature(run).parameters
-    return run(denoiser, z, grid, y, **{name: value for name, value in given.items() if name in takes})
+    takes = given.keys() & inspect.signature(run).parameters
+    return run(denoiser, z, grid, y, **{name: given[name] for name in takes})
 
 
 @torch.no_grad()
@@ -125,18 +117,16 @@ def sample(
     """Draw samples: run a sampler from noise to the end and return x, (b, \\*d).
 
     Args:
-        denoiser: any denoiser, guided or not.
-        y: classes, (b,) int64, one int for all, or None.
+        denoiser, y: any denoiser, guided or not; classes, (b,) int64, one int for all, or None.
         shape: of the result, (b, \\*d), the batch included.
         grid: rising levels, (T,); its dtype and device are the result's. See ``Schedule.grid``. When absent, one that
             suits the method, :meth:`Sampler.grid`, within ``denoiser.schedule`` if it has one; in z's dtype or float32,
             and where z, the generator or ``y`` is.
         steps: T when there is no ``grid``; 64 by default.
-        method: a name in :data:`SAMPLERS`: ``"ancestral"``, ``"ddim"``, ``"heun"``, ``"dpm++2m"`` or
-            ``"langevin"``.
+        method: ``"ancestral"``, ``"ddim"``, ``"heun"``, ``"dpm++2m"`` or ``"langevin"``, a name in :data:`SAMPLERS`.
         v: of the ancestral sampler, in [0, 1].
-        generator: source of all randomness; the same seed gives the same samples.
-        noise: another source of it, instead of the generator; see :data:`Noise`.
+        generator, noise: source of all randomness, where the same seed gives the same samples; or another one in its
+            place, see :data:`Noise`.
         z: the starting noise, (b, \\*d); drawn when absent.
         progress: show a tqdm bar.
 
@@ -160,15 +150,12 @@ def sample(
     elif steps is not None:
         raise ValueError(f"steps: got {steps!r} beside a grid, takes one of the two")
     grid = _checks.rising("grid", grid)
-    if z is None and noise is None:
-        z = initial_noise(shape, generator, grid.device, grid.dtype)
-    elif z is None:
+    if z is None:
         z = source(generator, noise)(grid.new_empty(shape), 0)
-    states: Iterable[State] = trajectory(
-        denoiser, z, grid, y, method=method, v=v, generator=generator, noise=noise
-    )
+    run: Iterable[State]
+    run = trajectory(denoiser, z, grid, y, method=method, v=v, generator=generator, noise=noise)
     if progress:
         from tqdm.auto import tqdm
 
-        states = tqdm(states, total=len(grid) + 1, desc=method, leave=False)
-    return deque(states, maxlen=1).pop().z
+        run = tqdm(run, total=len(grid) + 1, desc=method, leave=False)
+    return deque(run, maxlen=1).pop().z
