@@ -1,7 +1,5 @@
 """Densities in the plane by quadrature, and divergences to a density that is known exactly."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +10,13 @@ from torch import Tensor
 from .. import _checks
 from .distances import Manifold
 
-__all__ = ["Grid2d", "grid_2d", "kl_quadrature", "kl_to_density", "log_normalizer"]
-
 LogDensity = Callable[[Tensor], Tensor]
 """``(b, d) -> (b,)``, up to a constant where the docstring allows it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Grid2d:
-    """Midpoints of a square's cells.
-
-    Attributes:
-        points: (n², 2), x running fastest.
-        cell, n, lo, hi: area of one cell, cells a side, and the ends of both axes.
-    """
+    """Midpoints (n², 2) of a square's cells, x running fastest; area of one cell, cells a side, ends of both axes."""
 
     points: Tensor
     cell: float
@@ -52,8 +43,7 @@ def grid_2d(lo: float = -4.0, hi: float = 4.0, n: int = 200, dtype: torch.dtype 
 def log_normalizer(log_density: LogDensity, grid: Grid2d) -> float:
     """log ∫ exp(log_density) over the grid's square, by the midpoint rule in log space.
 
-    Raises:
-        ValueError: the density is nowhere finite on the grid, or NaN.
+    Raises ``ValueError`` where the density is nowhere finite on the grid, or NaN.
     """
     value = log_density(grid.points).double().logsumexp(0).item() + math.log(grid.cell)
     got = f"a log integral of {value}"
@@ -64,27 +54,22 @@ def log_normalizer(log_density: LogDensity, grid: Grid2d) -> float:
 def kl_quadrature(log_p: LogDensity, log_q: LogDensity, grid: Grid2d) -> float:
     """KL(p ‖ q) in nats by quadrature; both densities may be unnormalised. Infinite where p has mass and q has none.
 
-    Raises:
-        ValueError: a density with no mass on the grid.
+    Raises ``ValueError`` for a density with no mass on the grid.
     """
     p = log_p(grid.points).double() - log_normalizer(log_p, grid)
     q = log_q(grid.points).double() - log_normalizer(log_q, grid)
-    terms = torch.where(p > -math.inf, p.exp() * (p - q), 0.0)  # +inf where p has mass and q has none
+    terms = torch.where(p > -math.inf, p.exp() * (p - q), 0.0)
     return max(0.0, terms.sum().item() * grid.cell)
 
 
 def kl_to_density(samples: Tensor, log_density: LogDensity, k: int = 5) -> float:
     """KL(samples' law ‖ density) in nats from samples alone: −Ĥ − E log density, Ĥ by the k-nearest-neighbour estimate.
 
-    The estimate can fall slightly below zero.
+    The estimate can fall slightly below zero. Raises ``ValueError`` for NaN, or ``k`` not below n.
 
     Args:
-        samples: (n, d).
+        samples, k: (n, d), and the neighbour; a higher k means less variance and more bias.
         log_density: *normalised* log density, (n, d) -> (n,). For a tilted density subtract :func:`log_normalizer`.
-        k: neighbour; more means less variance and more bias.
-
-    Raises:
-        ValueError: NaN, or ``k`` not below n.
 
     Source: Kozachenko & Leonenko 1987.
     """

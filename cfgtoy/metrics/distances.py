@@ -3,8 +3,6 @@
 Nothing here holds an n-by-n matrix: distances come in slabs of ``_CHUNK`` rows.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
@@ -12,17 +10,6 @@ from torch import Tensor
 
 from .. import _checks
 from .moments import Moments, samples
-
-__all__ = [
-    "Manifold",
-    "PrecisionRecall",
-    "class_entropy",
-    "energy_distance",
-    "frechet_distance",
-    "frechet_from_moments",
-    "inception_score",
-    "precision_recall",
-]
 
 _CHUNK = 4096  # rows of a distance matrix held at once
 
@@ -41,11 +28,7 @@ def _probabilities(class_probs: Tensor) -> Tensor:
 def inception_score(class_probs: Tensor) -> float:
     """exp E_x KL(p(y|x) ‖ p(y)) with p(y) the mean over x: between 1 and the number of classes C.
 
-    Args:
-        class_probs: p(y | x) of each sample, (n, C), rows that sum to one.
-
-    Raises:
-        ValueError: rows that are not probabilities.
+    ``class_probs`` is p(y | x) of each sample, (n, C): ``ValueError`` unless its rows sum to one.
 
     Source: Salimans et al. 2016, §4 (on all samples at once, not the mean over splits).
     """
@@ -58,8 +41,7 @@ def inception_score(class_probs: Tensor) -> float:
 def class_entropy(class_probs: Tensor) -> float:
     """E_x H(p(y | x)) in nats: 0 where every sample's class is certain, log C where nothing is known.
 
-    Raises:
-        ValueError: rows that are not probabilities.
+    Argument and errors as in :func:`inception_score`.
     """
     p = _probabilities(class_probs)
     return -torch.special.xlogy(p, p).sum(1).mean().item()
@@ -68,12 +50,7 @@ def class_entropy(class_probs: Tensor) -> float:
 def frechet_from_moments(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
     """‖μ_a − μ_b‖² + Tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^{1/2}): the squared 2-Wasserstein distance of two Gaussians.
 
-    Args:
-        mean_a, mean_b: (d,).
-        cov_a, cov_b: (d, d), symmetric positive semi-definite.
-
-    Raises:
-        ValueError: NaN, or shapes that do not fit.
+    Means (d,), covariances (d, d), symmetric positive semi-definite. ``ValueError`` for NaN, or shapes that do not fit.
 
     Source: Dowson & Landau 1982; Heusel et al. 2017.
     """
@@ -93,17 +70,15 @@ def frechet_from_moments(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: T
 def frechet_distance(a: Tensor | Moments, b: Tensor | Moments) -> float:
     """Fréchet distance of Gaussians fitted to two sets of samples (or features), (n, d) and (m, d), or their moments.
 
-    On Inception features this is FID. It is biased upwards when n or m is small.
-
-    Raises:
-        ValueError: NaN, fewer than two samples, or dimensions that differ.
+    On Inception features this is FID. It is biased upwards when n or m is small. Raises ``ValueError`` for NaN, fewer
+    than two samples, or dimensions that differ.
 
     Source: Heusel et al. 2017, eq. 6.
     """
-    one = a if isinstance(a, Moments) else Moments.of(samples("a", a, least=2))
-    two = b if isinstance(b, Moments) else Moments.of(samples("b", b, least=2))
-    _same_length(len(one.mean), len(two.mean))
-    return frechet_from_moments(one.mean, one.cov, two.mean, two.cov)
+    a = a if isinstance(a, Moments) else Moments.of(samples("a", a, least=2))
+    b = b if isinstance(b, Moments) else Moments.of(samples("b", b, least=2))
+    _same_length(len(a.mean), len(b.mean))
+    return frechet_from_moments(a.mean, a.cov, b.mean, b.cov)
 
 
 class PrecisionRecall(NamedTuple):
@@ -133,8 +108,7 @@ class Manifold:
     clusters far apart, are measured again in float64, and by differences where that is not enough.
 
     Args:
-        features: (n, d), n > k.
-        k: neighbours.
+        features, k: (n, d), and the neighbour that balls reach, below n.
         chunk: rows a slab; memory is chunk × n floats.
 
     Attributes:
@@ -194,11 +168,7 @@ def precision_recall(a: Tensor | Manifold, b: Tensor, k: int = 3) -> PrecisionRe
 
     Args:
         a: reference samples or features, (n, d); or their manifold with the same ``k``, where they are used again.
-        b: generated samples or features, (m, d).
-        k: neighbour that sets each ball's radius, below n and m.
-
-    Raises:
-        ValueError: NaN, dimensions that differ, or ``k`` too large.
+        b, k: generated samples or features, (m, d), and the neighbour; ``ValueError`` unless it is below n and m.
 
     Source: Kynkäänniemi et al. 2019, eqs. 1–2.
     """
@@ -218,12 +188,8 @@ def precision_recall(a: Tensor | Manifold, b: Tensor, k: int = 3) -> PrecisionRe
 def energy_distance(a: Tensor, b: Tensor) -> float:
     """2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ ≥ 0, over all pairs of the samples (n, d) and (m, d).
 
-    Zero exactly where the two sets are the same. In the units of the samples, not squared.
-
-    Raises:
-        ValueError: NaN, or dimensions that differ.
-
-    Source: Székely & Rizzo 2013, eq. 6.1.
+    Zero exactly where the two sets are the same. In the units of the samples, not squared. Raises ``ValueError`` for
+    NaN, or dimensions that differ. Source: Székely & Rizzo 2013, eq. 6.1.
     """
     a, b = samples("a", a).double(), samples("b", b).double()
     _same_length(a.shape[1], b.shape[1])

@@ -5,12 +5,12 @@ key of each figure: ``frechet_cifar10_classifier`` is no FID. Only ``inception``
 FID and Inception score of papers.
 """
 
-from __future__ import annotations
-
+import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +20,14 @@ from .._files import manifest
 from ..datasets.images import ImageData, to_float, to_uint8
 from ..nets.files import load_net
 
-__all__ = ["ClassifierExtractor", "Extractor", "classifier", "digits_classifier", "inception", "load", "over"]
-
 
 class Extractor(Protocol):
     """Images -> features and class probabilities.
 
     Attributes:
-        name: what the figures are called after, such as ``cifar10_classifier``.
-        sha256: of its weights, or None where they are not ours.
-        shape: (c, h, w) of the images it takes, or None for any.
-        classes: the names of the classes behind its probabilities, or None where nobody knows.
+        name, sha256: what the figures are called after; and of its weights, or None where they are not ours.
+        shape, classes: (c, h, w) of the images it takes, or None for any; the names of the classes behind its
+            probabilities, or None where nobody knows.
     """
 
     name: str
@@ -81,9 +78,7 @@ def over(
 def load(name: str | Path, device: torch.device | str = "cpu") -> Extractor:
     """An extractor by name: ``"inception"``, ``"digits-evaluator"``, ``"cifar10-evaluator"``, or a weight file.
 
-    Raises:
-        FileNotFoundError, ValueError: as :func:`cfgtoy.artifacts.load_net`.
-        ImportError, OSError: as :func:`inception`.
+    Errors as in :func:`cfgtoy.artifacts.load_net` and :func:`inception`.
     """
     if name == "inception":
         return inception(device)
@@ -95,36 +90,26 @@ def classifier(
 ) -> ClassifierExtractor:
     """The classifier trained in this project: features of its last layer, probabilities of its classes.
 
-    Raises:
-        FileNotFoundError, ValueError: as :func:`cfgtoy.artifacts.load_net`.
+    Errors as in :func:`cfgtoy.artifacts.load_net`.
     """
     net, artifact = load_net(name, "evaluator", device)
     meta = artifact.meta
     dataset = Path(str(meta.get("dataset", "image"))).name
-    shape = tuple(meta["image"]) if "image" in meta else None
-    classes = tuple(meta["classes"]) if "classes" in meta else None
+    shape, classes = (tuple(meta[key]) if key in meta else None for key in ("image", "classes"))
     return ClassifierExtractor(net, f"{dataset}_classifier", artifact.sha256, shape, classes)
 
 
 def digits_classifier(device: torch.device | str = "cpu") -> ClassifierExtractor:
     """The classifier of scikit-learn's digits: from the shipped weights, else trained here in some seconds."""
-    try:
+    shipped = False
+    with contextlib.suppress(FileNotFoundError):  # a wheel without data
+        shipped = "digits-evaluator" in manifest()
+    if shipped:  # listed but gone is damage, and an error
         return classifier("digits-evaluator", device)
-    except FileNotFoundError:
-        if "digits-evaluator" in _listed():
-            raise  # listed but gone: that is damage, not a wheel without data
-        from ..datasets import digits
+    from ..datasets import digits
 
-        return ClassifierExtractor(
-            _train_digits().to(device), "digits_classifier", None, (1, 8, 8), digits.CLASSES
-        )
-
-
-def _listed() -> dict[str, Any]:
-    try:
-        return manifest()
-    except FileNotFoundError:
-        return {}
+    net = _train_digits().to(device)
+    return ClassifierExtractor(net, "digits_classifier", None, (1, 8, 8), digits.CLASSES)
 
 
 def _train_digits(steps: int = 300, lr: float = 4e-3) -> nn.Module:
@@ -140,7 +125,7 @@ def _train_digits(steps: int = 300, lr: float = 4e-3) -> nn.Module:
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
         batches = ResidentBatches(digits.load("train"), 128, seed=0)
         net.train()
-        for _, (x, y) in zip(range(steps), batches, strict=False):
+        for x, y in itertools.islice(batches, steps):
             loss = F.cross_entropy(net(_shifted(x)), y, label_smoothing=0.05)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -166,9 +151,7 @@ class _Inception(ClassifierExtractor):
 def inception(device: torch.device | str = "cpu") -> Extractor:
     """Inception-v3 as FID and the Inception score use it, through torch-fidelity: 2048 features, 1008 classes.
 
-    Raises:
-        ImportError: when torch-fidelity is missing.
-        OSError: when its weights (92 MB, from github.com) cannot be downloaded.
+    Raises ``ImportError`` without torch-fidelity, ``OSError`` when its weights (92 MB, from github.com) cannot be had.
     """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

@@ -1,7 +1,5 @@
 """Is a guided field the gradient of anything? Its Jacobian's antisymmetric part says."""
 
-from __future__ import annotations
-
 import torch
 from torch import Generator, Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -10,23 +8,16 @@ from .. import _checks
 from ..logsnr import as_logsnr
 from ..prediction import Denoiser
 
-__all__ = ["curl", "curl_norm"]
-
 
 def curl(denoiser: Denoiser, z: Tensor, lam: Tensor | float, y: Tensor | None = None) -> Tensor:
     r"""The antisymmetric part of the Jacobian of ε̃ at ``z``, ½(J − Jᵀ), (b, d, d): zero where ε̃ has a potential.
 
     In the plane its entry [1, 0] is half the usual curl ∂₁ε̃₂ − ∂₂ε̃₁. One backward pass a dimension; for images use
-    :func:`curl_norm`.
+    :func:`curl_norm`. Raises ``ValueError`` for NaN, or shapes that do not fit.
 
     Args:
-        denoiser: any denoiser that autograd can pass through.
-        z: (b, \*d), flattened here to d entries a sample.
-        lam: log-SNR, () or (b,).
-        y: classes (b,) or None.
-
-    Raises:
-        ValueError: NaN, or shapes that do not fit.
+        denoiser, z: any denoiser that autograd can pass through, and (b, \*d), flattened to d entries a sample.
+        lam, y: log-SNR, () or (b,), and classes (b,) or None.
     """
     _checks.finite("z", z)
     with torch.enable_grad():
@@ -49,14 +40,8 @@ def curl_norm(
     """Frobenius norms of the antisymmetric part and of the whole Jacobian of ε̃, two (b,), from random probes.
 
     Both come from products with ±1 vectors u, E‖Mu‖² = ‖M‖²; the antisymmetric part from ½(J − Jᵀ)u, so it needs no
-    Jacobian and works on images.
-
-    Args:
-        denoiser, z, lam, y: as in :func:`curl`.
-        probes, generator: random vectors to average over, and their source.
-
-    Raises:
-        ValueError: NaN, or ``probes`` is not a positive integer.
+    Jacobian and works on images. Arguments and errors as in :func:`curl`, and ``probes`` ≥ 1 vectors to
+    average over, drawn by ``generator``.
     """
     _checks.finite("z", z)
     _checks.positive_int("probes", probes)

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from .. import _checks
 
-__all__ = ["Moments", "moments"]
-
 
 class Moments:
     """Count, mean and covariance of vectors, gathered a batch at a time in float64.
@@ -16,13 +14,10 @@ class Moments:
     Batches merge exactly, so 50,000 images need no more memory than one batch, and several devices give one answer.
 
     Args:
-        dim: d, the length of a vector.
-        device: where the sums are kept.
+        dim, device: d, the length of a vector, and where the sums are kept.
 
     Attributes:
-        n: vectors so far.
-        mean: (d,) float64.
-        scatter: (d, d) float64, the sum of (f − mean)(f − mean)ᵀ.
+        n, mean, scatter: vectors so far; (d,) float64; (d, d) float64, the sum of (f − mean)(f − mean)ᵀ.
     """
 
     def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
@@ -37,13 +32,9 @@ class Moments:
 
     @classmethod
     def from_parts(cls, n: int, mean: Tensor, scatter: Tensor) -> Moments:
-        """Moments that were written to a file or sent by another process.
+        """Moments that were written to a file or sent by another process; they stay on the device of ``mean``.
 
-        Args:
-            n, mean, scatter: vectors gathered; (d,), kept on its device; (d, d).
-
-        Raises:
-            ValueError: n negative, NaN, or shapes that do not fit.
+        Raises ``ValueError`` for n < 0, NaN, or shapes other than (d,) and (d, d).
         """
         _checks.require(_checks.finite("mean", mean).ndim == 1, "mean", mean, "(d,)")
         fits = _checks.finite("scatter", scatter).shape == 2 * mean.shape
