@@ -1,10 +1,7 @@
-"""Argument checks shared by the public functions: each raises a ``ValueError`` that names the argument.
+"""Argument checks: each returns the argument, or raises a ``ValueError``: *argument*, what it got, what it takes.
 
-Every message has one shape: *argument*, what it got, what it takes. The checks are for the public surface;
-inner loops call unchecked private functions, so a sampler pays for them once and not at every step.
+They are for the public surface; inner loops call unchecked private functions, so a sampler pays for them once.
 """
-
-from __future__ import annotations
 
 import math
 import operator
@@ -25,20 +22,18 @@ def require(holds: object, name: str, got: str | Tensor, takes: str) -> None:
 
 
 def one_of(name: str, value: T, choices: Collection[T]) -> T:
-    """Return ``value`` if it is among the ``choices``."""
     if value not in choices:
         raise ValueError(f"{name}: got {value!r}, takes one of {', '.join(map(str, choices))}")
     return value
 
 
 def function(name: str, value: T) -> T:
-    """Return ``value`` if it can be called."""
     require(callable(value), name, repr(value), "a function")
     return value
 
 
 def tensor(name: str, value: object) -> Tensor:
-    """Return ``value`` if it is a floating-point tensor."""
+    """A floating-point tensor."""
     if not isinstance(value, Tensor):
         raise ValueError(f"{name}: got {type(value).__name__}, takes a torch.Tensor")
     if not value.is_floating_point():
@@ -47,7 +42,7 @@ def tensor(name: str, value: object) -> Tensor:
 
 
 def finite(name: str, value: object) -> Tensor:
-    """Return ``value`` if it is a floating-point tensor with neither NaN nor infinity in it."""
+    """A floating-point tensor with neither NaN nor infinity in it."""
     checked = tensor(name, value)
     # Zero times NaN or infinity is NaN: fewer passes than isfinite.
     if (checked.detach() * 0).sum().item() != 0:
@@ -58,7 +53,7 @@ def finite(name: str, value: object) -> Tensor:
 def number(
     name: str, value: object, *, lo: float = -math.inf, hi: float = math.inf, open: bool = False
 ) -> float:
-    """Return ``value`` as a float if it is one finite real number in [lo, hi], or with ``open`` in (lo, hi)."""
+    """One finite real number in [lo, hi], or with ``open`` in (lo, hi), as a float."""
     try:
         if isinstance(value, str | bytes):
             raise TypeError
@@ -73,23 +68,22 @@ def number(
 
 
 def unit_interval(name: str, value: object) -> float:
-    """Return ``value`` as a float if it lies in [0, 1]."""
     return number(name, value, lo=0.0, hi=1.0)
 
 
 def positive_int(name: str, value: object, *, least: int = 1) -> int:
-    """Return ``value`` if it is an integer no smaller than ``least``."""
+    """An integer no smaller than ``least``; True is none."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
         raise ValueError(f"{name}: got {value!r}, takes an integer of at least {least}")
     return operator.index(value)
 
 
 def labels(name: str, y: object, num_classes: int, *, null: int | None) -> Tensor:
-    """Return ``y`` if it holds integer classes in 0 … num_classes − 1 (and ``null``, where that is allowed)."""
+    """A () or (b,) tensor of integer classes in 0 … num_classes − 1 (and ``null`` = −1, where that is allowed)."""
     if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool or y.ndim > 1:
         got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise ValueError(f"{name}: got {got}, takes an integer tensor of shape (b,)")
-    least = 0 if null is None else null  # null is −1: what is allowed has no gap
+    least = 0 if null is None else null
     low, high = (int(end) for end in y.aminmax()) if y.numel() else (least, least)
     if low < least or high >= num_classes:
         also = "" if null is None else f" or {null} for no class"
@@ -108,7 +102,7 @@ def broadcastable(first: str, a: Sequence[int], second: str, b: Sequence[int]) -
 
 
 def rising(name: str, grid: object) -> Tensor:
-    """Return ``grid`` if it is a strictly rising one-dimensional tensor, finite but for a first level of −∞."""
+    """A strictly rising one-dimensional tensor, finite but for a first level of −∞."""
     checked = tensor(name, grid)
     require(checked.ndim == 1 and len(checked), name, checked, "a one-dimensional grid of log-SNRs")
     finite(name, checked[1:] if checked[0].item() == -math.inf else checked)

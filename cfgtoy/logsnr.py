@@ -8,8 +8,6 @@ Everything in this package is written in λ = log(α²/σ²) with α² + σ² = 
 so they keep their relative precision in float32 at |λ| = 40, where α² itself rounds to one.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,14 +34,9 @@ def log_alpha_sigma(lam: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def alpha_sigma(lam: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the signal and noise amplitudes ``(α, σ)`` at log-SNR ``lam``; α² + σ² = 1.
+    """Return the signal and noise amplitudes ``(α, σ)`` at log-SNR ``lam``, of its shape, any; α² + σ² = 1.
 
-    Both have the shape of ``lam``, any, and full relative precision.
-
-    Raises:
-        ValueError: ``lam`` is not a floating-point tensor or holds NaN.
-
-    Source: Ho & Salimans 2022, §2.
+    ``ValueError`` unless ``lam`` is a floating-point tensor without NaN. Source: Ho & Salimans 2022, §2.
     """
     _checks.tensor("lam", lam)
     _checks.require(not bool(lam.isnan().any()), "lam", "NaN", "log-SNRs")
@@ -52,10 +45,7 @@ def alpha_sigma(lam: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def from_alpha_bar(alpha_bar: Tensor) -> Tensor:
-    """Return λ for DDPM's ᾱ = α² in (0, 1): λ = log ᾱ − log(1 − ᾱ).
-
-    Raises:
-        ValueError: an entry lies outside (0, 1).
+    """Return λ for DDPM's ᾱ = α² in (0, 1), else ``ValueError``: λ = log ᾱ − log(1 − ᾱ).
 
     Source: Ho et al. 2020 (notation); Kingma et al. 2021 (log-SNR).
     """
@@ -108,23 +98,20 @@ def log1mexp(x: Tensor) -> Tensor:
 def as_logsnr(
     name: str, lam: Tensor | float, like: Tensor, *, check: bool = True, noise: bool = False
 ) -> Tensor:
-    """Return ``lam`` as a tensor of the dtype and device of ``like``: a scalar, or one value per sample.
+    """Return ``lam``, () or (b,) and finite (else ``ValueError``), as a tensor of the dtype and device of ``like``.
 
     Args:
-        name, lam: the argument, a number, a 0-d tensor, or a tensor of shape (b,); its name for the error message.
+        name, lam: its name for the error message, and a number, a 0-d tensor, or one of shape (b,) or (1,).
         like: the samples, (b, \\*d).
         check: look for NaN too; off in network calls, where reading the values would stall a GPU.
         noise: let a tensor hold −∞, pure noise.
-
-    Raises:
-        ValueError: ``lam`` is NaN or infinite, or its shape is neither () nor (b,).
     """
     if not isinstance(lam, Tensor):
         lam = torch.tensor(_checks.number(name, lam), dtype=torch.float64)
-    lam = lam.to(device=like.device, dtype=like.dtype)
+    lam = lam.to(like)
     if check and not (noise and bool((lam < torch.inf).all())):
         _checks.finite(name, lam)
-    if lam.ndim == 1 and len(lam) == 1:
+    if lam.shape == (1,):
         lam = lam[0]
     if lam.ndim and lam.shape != like.shape[:1]:
         takes = f"one log-SNR or one per sample of shape {tuple(like.shape)}"

@@ -1,20 +1,17 @@
 r"""Gaussian mixtures under diffusion: every density, score and posterior exact.
 
-A component N(μ, Σ) diffused to log-SNR λ is N(αμ, α²Σ + σ²I), and a mixture stays a mixture. So log p(z_λ),
-log p(z_λ | c), their scores, E[x | z_λ] and log p(c | z_λ) all have closed forms at every noise level. That makes the
-mixture a perfect denoiser: the truth that a trained network is held against.
-
-Two choices keep the numbers good. Each covariance is diagonalised once, so all noise levels share the eigenbasis;
-differences are formed before anything is squared, and densities are only ever added inside ``logsumexp``. And the
-estimate is held as the velocity v = αε − σx, which is well-conditioned at both ends of the noise scale.
+A component N(μ, Σ) diffused to log-SNR λ is N(αμ, α²Σ + σ²I), and a mixture stays a mixture. That makes it a perfect
+denoiser: the truth that a trained network is held against. Two choices keep the numbers good. Each covariance is
+diagonalised once, differences are formed before anything is squared, and densities are only added inside
+``logsumexp``. And the estimate is the velocity v = αε − σx, which is well-conditioned at both ends of the noise scale.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Generator, Tensor
@@ -40,9 +37,7 @@ class GaussianMixture:
         labels: (k,) integer class of each component, 0 … C − 1; each component its own class when absent.
 
     Attributes:
-        means, covs, weights, labels: as tensors, ``covs`` as (k, d, d).
-        dim: d.
-        num_classes: C.
+        means, covs, weights, labels, num_classes: as tensors, ``covs`` as (k, d, d); and C.
 
     Raises:
         ValueError: shapes that do not fit, NaN, a covariance that is not symmetric positive definite, a weight that is
@@ -123,14 +118,10 @@ class GaussianMixture:
         return f"GaussianMixture({inside}, {self.means.dtype})"
 
     def log_prob(self, z: Tensor, lam: Tensor | float, y: Tensor | int | None = None) -> Tensor:
-        """log p(z_λ | y), (b,); log p(z_λ) where ``y`` is None or NULL.
+        """log p(z_λ | y), (b,), of z (b, d) at log-SNR () or (b,); log p(z_λ) where ``y`` is None or NULL.
 
-        Args:
-            z, lam: (b, d), and log-SNR, () or (b,).
-            y: classes, (b,) int64, one int for all, or None.
-
-        Raises:
-            ValueError: NaN, a class that does not exist, or shapes that do not fit.
+        ``y`` holds classes, (b,) int64, or one int for all. Raises ``ValueError`` for NaN, a class that does not exist,
+        or shapes that do not fit.
         """
         return self._in_slices(lambda *at: self._joint(*at)[0].logsumexp(1), "lam", z, lam, y)
 
@@ -156,15 +147,8 @@ class GaussianMixture:
     def tilted_log_prob(self, z: Tensor, lam: Tensor | float, y: Tensor | int, w: Tensor | float) -> Tensor:
         """log p(z_λ | y) + w log p(y | z_λ), (b,): the target that guidance is often said to sample. Unnormalised.
 
-        Args:
-            z, lam: as in :meth:`log_prob`.
-            y: classes, (b,) or one int; NULL is not a class here.
-            w: guidance weight, 0 for the plain conditional.
-
-        Raises:
-            ValueError: ``w`` is not finite, ``y`` holds NULL, or as in :meth:`log_prob`.
-
-        Source: Ho & Salimans 2022, §3.1.
+        ``w`` is () or (b,). Arguments and errors as in :meth:`log_prob`, but NULL is not a class here, and ``w`` is
+        finite. Source: Ho & Salimans 2022, §3.1.
         """
         w = _checks.finite("w", w) if isinstance(w, Tensor) else _checks.number("w", w)
         _checks.require(_checks.tensor("z", z).ndim == 2, "z", z, f"(b, {self.dim})")
@@ -186,12 +170,10 @@ class GaussianMixture:
             joint, half = self._joint(z, level, prior)
             # v = αε − σx with ε = σC⁻¹δ and x = μ + αΣC⁻¹δ, a component at a time: no small difference of large ones.
             rest = self._rest_of_pull(half, level)  # (I − Σ)C⁻¹δ
-            scale = level.alpha * level.sigma  # (b or 1, 1)
+            sigma, scale = level.sigma, level.alpha * level.sigma  # (b or 1, 1)
             if isinstance(rest, Tensor):
-                return _mean(joint, scale * rest - level.sigma * self._means_t)
-            return _mean(
-                joint, [scale * r - level.sigma * m for r, m in zip(rest, self._means_t, strict=True)]
-            )
+                return _mean(joint, scale * rest - sigma * self._means_t)
+            return _mean(joint, [scale * r - sigma * m for r, m in zip(rest, self._means_t, strict=True)])
 
         v = self._in_slices(velocity, "logsnr", z, logsnr, y)
         return Prediction(z, as_logsnr("logsnr", logsnr, z, check=False), v, "v")
@@ -201,15 +183,10 @@ class GaussianMixture:
         return self(z, lam, y).x
 
     def sample(self, n: int, y: Tensor | int | None = None, generator: Generator | None = None) -> Tensor:
-        """Draw ``n`` clean samples x ~ p(x | y), (n, d).
+        """Draw ``n`` clean samples x ~ p(x | y), (n, d), by a ``generator`` on the mixture's device.
 
-        Args:
-            n: how many.
-            y: classes, (n,), one int for all, or None for p(x).
-            generator: source of randomness, on the mixture's device.
-
-        Raises:
-            ValueError: ``n`` is not a positive integer, or a class does not exist.
+        ``y`` holds classes, (n,), or one for all; None is p(x). Raises ``ValueError`` unless ``n`` is a positive
+        integer and the classes exist.
         """
         return self._draw(_checks.positive_int("n", n), y, generator)[0]
 
@@ -253,18 +230,13 @@ class GaussianMixture:
         lam = as_logsnr(name, lam, z, noise=name == "logsnr").reshape(-1, 1)  # (b or 1, 1)
         rows = slice(NULL, None) if y is None else self._class(y, len(z))
         prior = self._log_weights[rows]  # (1 or b, k)
-        size = (
-            max(1, _PAIRS // (self.num_components * max(1, self.dim // _UNROLL)))
-            if z.device.type == "cpu"
-            else len(z)
-        )
+        per_sample = self.num_components * max(1, self.dim // _UNROLL)
+        size = max(1, _PAIRS // per_sample) if z.device.type == "cpu" else len(z)
         if len(z) <= size:
             return evaluate(z, self._level(lam), prior)
-        if len(lam) == 1:
-            levels: Iterable[_Level] = itertools.repeat(self._level(lam))
-        else:
-            levels = map(self._level, lam.split(size))
-        priors = itertools.repeat(prior) if len(prior) == 1 else prior.split(size)
+        levels: Iterable[_Level]
+        levels = repeat(self._level(lam)) if len(lam) == 1 else map(self._level, lam.split(size))
+        priors = repeat(prior) if len(prior) == 1 else prior.split(size)
         return torch.cat([evaluate(*part) for part in zip(z.split(size), levels, priors, strict=False)])
 
     def _level(self, lam: Tensor) -> _Level:
@@ -322,21 +294,14 @@ class _Level:
 
     The precision C⁻¹ is MᵀDM with D diagonal: a sum of squares in any dimension. M is the identity for diagonal
     covariances, a shear in few dimensions, where it takes the fewest products, and the eigenbasis elsewhere.
-
-    Attributes:
-        alpha, sigma: (n, 1).
-        means: αμ, (d, n, k).
-        log_peak: log density of each component at its mean, (n, k).
-        precision: the diagonal of D, (d, n, k).
-        shear: the entries above the diagonal of a unit triangular M, row by row, each (n, k).
     """
 
-    alpha: Tensor
-    sigma: Tensor
-    means: Tensor
-    log_peak: Tensor
-    precision: Tensor
-    shear: list[list[Tensor]] | None
+    alpha: Tensor  # (n, 1)
+    sigma: Tensor  # (n, 1)
+    means: Tensor  # αμ, (d, n, k)
+    log_peak: Tensor  # log density of each component at its mean, (n, k)
+    precision: Tensor  # the diagonal of D, (d, n, k)
+    shear: list[list[Tensor]] | None  # a unit triangular M above its diagonal, by rows, each (n, k)
 
 
 def _sheared(white: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
@@ -381,8 +346,8 @@ def _diagonalise(covs: Tensor | float, means: Tensor) -> tuple[Tensor, Tensor | 
     covs = _checks.finite("covs", covs.to(means.dtype) if not covs.is_floating_point() else covs).to(means)
     if covs.ndim == 3:
         _checks.require(covs.shape == (k, d, d), "covs", covs, f"(k, d, d) = ({k}, {d}, {d})")
-        if not torch.allclose(covs, covs.mT, rtol=1e-4, atol=1e-6 * covs.abs().max().item()):
-            raise ValueError("covs: got a matrix that is not symmetric, takes covariances")
+        symmetric = torch.allclose(covs, covs.mT, rtol=1e-4, atol=1e-6 * covs.abs().max().item())
+        _checks.require(symmetric, "covs", "a matrix that is not symmetric", "covariances")
         values, basis = torch.linalg.eigh(covs.double())
         smallest = torch.finfo(covs.dtype).eps * values.amax(1)
         definite = bool((values.amin(1) > smallest).all())
@@ -391,6 +356,6 @@ def _diagonalise(covs: Tensor | float, means: Tensor) -> tuple[Tensor, Tensor | 
     shapes = {(): (1, 1), (k,): (k, 1), (k, d): (k, d)}
     shape = tuple(covs.shape)
     _checks.require(shape in shapes, "covs", covs, f"a number, ({k},), ({k}, {d}) or ({k}, {d}, {d})")
-    if not bool((covs > 0).all()):
-        raise ValueError("covs: got a variance that is not positive, takes positive definite covariances")
+    positive = bool((covs > 0).all())
+    _checks.require(positive, "covs", "a variance that is not positive", "positive definite covariances")
     return covs.reshape(shapes[shape]).expand(k, d).contiguous(), None

@@ -1,15 +1,9 @@
 r"""What a denoiser returns, and the five faces of one estimate.
 
-A noisy sample is :math:`z = \alpha x + \sigma \varepsilon`. Whoever knows ``z`` and one of
-
-* ``x``: the clean sample,
-* ``eps``: the noise ε,
-* ``v``: the velocity α ε − σ x (Salimans & Ho 2022),
-* ``flow``: the velocity ε − x of :math:`z_t = (1-t) x + t \varepsilon` (Lipman et al. 2023; Liu et al. 2022),
-* ``score``: :math:`\nabla_z \log p(z) = -\varepsilon / \sigma`,
-
-knows the others. The conversions live here and nowhere else. Each is affine in the estimate, so a weighted
-mean of two predictions at the same ``z`` is the same prediction whichever face one averages.
+A noisy sample is z = α x + σ ε. Whoever knows z and one of the clean sample ``x``, the noise ``eps``, the velocity
+``v`` = α ε − σ x (Salimans & Ho 2022), the velocity ``flow`` = ε − x of z_t = (1−t) x + t ε (Lipman et al. 2023; Liu et
+al. 2022) and the ``score`` ∇_z log p(z) = −ε/σ knows the others. The conversions live here and nowhere else. Each is
+affine in the estimate: a weighted mean of two predictions at one z is the same whichever face one averages.
 """
 
 from __future__ import annotations
@@ -76,10 +70,8 @@ class Prediction:
     """One estimate at ``z``, read as clean sample, noise, velocity, flow velocity or score.
 
     Args:
-        z: noisy samples, (b, \\*d).
-        logsnr: log-SNR λ, () or (b,); −∞, pure noise, where the estimate is one of x, v or flow.
-        estimate: the estimate itself, of the shape of ``z``.
-        kind: which of the five the estimate is.
+        z, logsnr: noisy samples, (b, \\*d), and log-SNR λ, () or (b,); −∞, pure noise, for an estimate of x, v or flow.
+        estimate, kind: the estimate itself, of the shape of ``z``, and which of the five it is.
 
     Raises:
         ValueError: the shapes differ, ``logsnr`` is not one value or one a sample, or ``kind`` is unknown.
@@ -155,9 +147,8 @@ class Prediction:
     def as_kind(self, kind: Kind) -> Tensor:
         """The estimate read as ``kind``.
 
-        Raises:
-            ValueError: unknown ``kind``; at λ = −∞, where ε and the score say nothing of x, x, v or flow is asked of
-                them (looked at on the CPU only: a GPU would have to stop and answer).
+        Raises ``ValueError`` for an unknown ``kind``, and at λ = −∞, where ε and the score say nothing of x, v and flow
+        (looked at on the CPU only: a GPU would have to stop and answer).
         """
         offset, slope = self._line(self.kind, kind)
         if kind == self.kind:
@@ -182,10 +173,8 @@ class Prediction:
         return Prediction(self.z, self.logsnr, moved, self.kind)
 
     def _line(self, have: Kind, want: Kind) -> tuple[Number | None, Number]:
-        """``want`` = offset · z + slope · ``have``; an offset of None is zero.
-
-        With z = α x + σ ε, ``have`` = a x + b ε and ``want`` = c x + d ε, elimination of x and ε gives
-        offset = (b c − a d) / D and slope = (α d − σ c) / D, D = α b − σ a.
+        """``want`` = offset · z + slope · ``have``, an offset of None being zero: of z = α x + σ ε,
+        ``have`` = a x + b ε and ``want`` = c x + d ε come (b c − a d) / D and (α d − σ c) / D, D = α b − σ a.
         """
         for kind in (have, want):
             _checks.one_of("kind", kind, _KINDS)
@@ -207,8 +196,8 @@ class Prediction:
     def mix(self, other: Prediction, weight: Tensor | float) -> Prediction:
         """Return ``(1 − weight)·self + weight·other``: the affine combination that guidance is made of.
 
-        Weight 0 gives this prediction back and weight 1 the other, bit for bit. ``weight`` is a number, or a tensor
-        that broadcasts with ``z``. Both predictions must stand at the same ``z`` and λ; that is the caller's care.
+        Weight 0 gives this prediction back and 1 the other, bit for bit. ``weight`` is a number, or broadcasts with
+        ``z``. Both predictions must stand at the same ``z`` and λ; that is the caller's care.
         """
         theirs = other.as_kind(self.kind)
         return Prediction(self.z, self.logsnr, (1 - weight) * self.estimate + weight * theirs, self.kind)

@@ -1,13 +1,8 @@
-r"""The diffusion process as pure functions of log-SNR (Ho & Salimans 2022, §2).
+r"""The diffusion process as pure functions of log-SNR (Ho & Salimans 2022, §2): three Gaussians say everything.
 
-Three Gaussians say everything: the marginal :math:`q(z_\lambda \mid x)`, the transition to more noise
-:math:`q(z_\lambda \mid z_{\lambda'})`, and the posterior back towards the data
-:math:`q(z_{\lambda'} \mid z_\lambda, x)`. The reverse step is the posterior with an estimate in the place of ``x`` and
-a variance between its two natural bounds. Each function returns ``(mean, var)``, the mean (b, \*d) and a variance that
-broadcasts with it; whoever samples adds the noise. All of them take λ as a number, a 0-d tensor, or one value a sample.
+Each function but the first returns ``(mean, var)``, the mean (b, \*d) and a variance that broadcasts with it; whoever
+samples adds the noise. All of them take λ as a number, a 0-d tensor, or one value a sample.
 """
-
-from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
@@ -21,14 +16,11 @@ __all__ = ["diffuse", "posterior", "reverse", "transition"]
 def diffuse(
     x: Tensor, lam: Tensor | float, noise: Tensor | None = None, generator: Generator | None = None
 ) -> Tensor:
-    """Draw z_λ ~ q(z_λ | x) = N(α x, σ² I): z = α x + σ ε, (b, \\*d).
+    """Draw z_λ ~ q(z_λ | x) = N(α x, σ² I): z = α x + σ ε, (b, \\*d). ``ValueError`` for NaN, or shapes that differ.
 
     Args:
         x, lam: clean samples, (b, \\*d), and log-SNR, () or (b,).
         noise: ε of the shape of ``x``; drawn from N(0, I) by ``generator`` when absent.
-
-    Raises:
-        ValueError: NaN in ``x`` or ``lam``, or shapes that do not fit.
 
     Source: Ho & Salimans 2022, §2, first display.
     """
@@ -50,14 +42,12 @@ def _log_transition_var(lam: Tensor, lam_from: Tensor) -> Tensor:
 def transition(z: Tensor, lam_from: Tensor | float, lam_to: Tensor | float) -> tuple[Tensor, Tensor]:
     """Return mean and variance of q(z_λ | z_λ') for λ = ``lam_to`` < λ' = ``lam_from``: more noise.
 
-    The mean is (α_λ/α_λ') z and the variance (1 − e^{λ−λ'}) σ_λ².
+    The mean is (α_λ/α_λ') z and the variance (1 − e^{λ−λ'}) σ_λ². ``ValueError`` for ``lam_to`` ≥ ``lam_from``, NaN, or
+    shapes that do not fit.
 
     Args:
         z: samples at ``lam_from``, (b, \\*d).
         lam_from, lam_to: the cleaner log-SNR λ' and the noisier λ, () or (b,).
-
-    Raises:
-        ValueError: ``lam_to`` ≥ ``lam_from``, NaN, or shapes that do not fit.
 
     Source: Ho & Salimans 2022, §2, second display.
     """
@@ -83,14 +73,12 @@ def _posterior(z: Tensor, x: Tensor, lam: Tensor, lam_next: Tensor) -> tuple[Ten
 def posterior(z: Tensor, x: Tensor, lam: Tensor | float, lam_next: Tensor | float) -> tuple[Tensor, Tensor]:
     """Return mean μ̃ and variance σ̃² of q(z_λ' | z_λ, x) for λ' = ``lam_next`` > λ = ``lam``: less noise.
 
-    μ̃ = e^{λ−λ'}(α_λ'/α_λ) z + (1 − e^{λ−λ'}) α_λ' x and σ̃² = (1 − e^{λ−λ'}) σ_λ'².
+    μ̃ = e^{λ−λ'}(α_λ'/α_λ) z + (1 − e^{λ−λ'}) α_λ' x and σ̃² = (1 − e^{λ−λ'}) σ_λ'². ``ValueError`` for
+    ``lam_next`` ≤ ``lam``, NaN, or shapes that do not fit.
 
     Args:
         z, x: samples at ``lam``, (b, \\*d), and clean samples, of a shape that broadcasts with ``z``.
         lam, lam_next: log-SNR λ, and the cleaner λ', () or (b,).
-
-    Raises:
-        ValueError: ``lam_next`` ≤ ``lam``, NaN, or shapes that do not fit.
 
     Source: Ho & Salimans 2022, eq. 3.
     """
@@ -111,15 +99,12 @@ def reverse(
     """Return mean and variance of the reverse step p(z_λ' | z_λ) for λ' = ``lam_next`` > λ = ``lam``.
 
     The mean is the posterior's at the estimate ``x_hat``; the variance is (σ̃²)^{1−v} (σ²_{λ|λ'})^v, a straight line
-    between its lower and upper bound in log space.
+    between its lower and upper bound in log space. Errors as in :func:`posterior`, and for ``v`` outside [0, 1].
 
     Args:
         z, x_hat: samples at ``lam``, and the estimate x_θ(z_λ) of the clean ones, (b, \\*d).
         lam, lam_next: log-SNR λ, and the cleaner λ', () or (b,).
         v: 0 for the lower bound (the posterior's variance), 1 for the upper (the transition's).
-
-    Raises:
-        ValueError: ``v`` outside [0, 1], ``lam_next`` ≤ ``lam``, NaN, or shapes that do not fit.
 
     Source: Ho & Salimans 2022, eq. 4; Nichol & Dhariwal 2021, eq. 15.
     """

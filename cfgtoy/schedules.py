@@ -1,9 +1,8 @@
-r"""Noise schedules: how log-SNR λ is spread over (0, 1).
+"""Noise schedules: how log-SNR λ is spread over (0, 1).
 
-A schedule is a falling map from u (0 clean … 1 noise) to λ ∈ [lo, hi]. Read as a law for u ~ U(0, 1) it says how
-often training visits each noise level; read at evenly spaced u it gives the levels a sampler walks through. Every
-schedule here is truncated to [λ_min, λ_max] = [lo, hi], has its exact density, and computes in float64 inside, so that
-float32 callers lose nothing but what float32 cannot hold.
+A schedule is a falling map from u (0 clean … 1 noise) to λ ∈ [lo, hi]. Read as a law for u ~ U(0, 1) it says how often
+training visits each noise level; read at evenly spaced u it gives the levels a sampler walks through. All are cut to
+[lo, hi], have their exact density, and compute in float64 inside.
 """
 
 from __future__ import annotations
@@ -85,19 +84,13 @@ class Schedule(ABC):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Draw ``n`` log-SNRs with the schedule's density, (n,).
+        """Draw ``n`` log-SNRs with the schedule's density, (n,), on ``device``, by default the generator's.
 
         Args:
-            n, generator: how many, and the source of randomness; its device is used when ``device`` is absent.
+            n, generator: how many, at least one, and the source of randomness.
             stratified: one draw from each of n equal slices of (0, 1), shuffled: less noise in a batch's loss, and no
-                tie between a sample's place in the batch and its noise level.
-            antithetic: the second half mirrors the first, u ↦ 1 − u.
-            device, dtype: of the result.
-
-        Raises:
-            ValueError: ``n`` is not a positive integer, or both variance reductions are asked for.
-
-        Source: Kingma et al. 2021, app. I.1 (stratified).
+                tie between a sample's place in the batch and its noise level. Source: Kingma et al. 2021, app. I.1.
+            antithetic: the second half mirrors the first, u ↦ 1 − u; ``ValueError`` with ``stratified``.
         """
         _checks.positive_int("n", n)
         one = not (stratified and antithetic)
@@ -117,10 +110,8 @@ class Schedule(ABC):
     ) -> Tensor:
         """The rising levels λ_1 = lo < … < λ_T = hi of a sampler with T = ``steps``, (T,): evenly spaced in u.
 
-        Raises:
-            ValueError: ``steps`` is not a positive integer, or so large that neighbours round to one number.
-
-        Source: Ho & Salimans 2022, Algorithm 2.
+        Raises ``ValueError`` unless ``steps`` is a positive integer, and so small that neighbours do not round to one
+        number. Source: Ho & Salimans 2022, Algorithm 2.
         """
         _checks.positive_int("steps", steps)
         grid = self._logsnr(torch.linspace(1, 0, steps, dtype=torch.float64)).clamp(self.lo, self.hi)
@@ -130,10 +121,7 @@ class Schedule(ABC):
         return _checks.rising("steps", grid.to(dtype=dtype)).to(device)
 
     def to_json(self) -> dict[str, Any]:
-        """``{"class": …, "args": {…}}``, JSON types all through, from which :func:`from_json` makes the same schedule.
-
-        :func:`cfgtoy.artifacts.schedule_to_meta` is another name for it.
-        """
+        """``{"class": …, "args": {…}}``, JSON types all through, of which :func:`from_json` makes the same schedule."""
         args = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         args = {name: arg.to_json() if isinstance(arg, Schedule) else arg for name, arg in args.items()}
         return {"class": type(self).__name__, "args": args}
@@ -146,12 +134,9 @@ def _within(name: str, value: Tensor, lo: float, hi: float, slack: float = 0.0) 
 
 
 def from_json(meta: Mapping[str, Any]) -> Schedule:
-    """The schedule that :meth:`Schedule.to_json` described.
+    """The schedule that :meth:`Schedule.to_json` described; also :func:`cfgtoy.artifacts.schedule_from_meta`.
 
-    :func:`cfgtoy.artifacts.schedule_from_meta` is another name for it.
-
-    Raises:
-        ValueError: not such a mapping, a class that is none of this module's, or arguments that it does not take.
+    Raises ``ValueError`` for no such mapping, a class that is none of this module's, or arguments it does not take.
     """
     if not isinstance(meta, Mapping) or not isinstance(meta.get("args", {}), Mapping):
         raise ValueError(f'schedule: got {meta!r}, takes {{"class": …, "args": {{…}}}}')
@@ -164,8 +149,7 @@ def from_json(meta: Mapping[str, Any]) -> Schedule:
         return kind(**args)
     except TypeError:
         takes = ", ".join(f.name for f in dataclasses.fields(kind))
-        got = f"{name} with {', '.join(map(str, args))}"
-        raise ValueError(f"schedule: got {got}, takes {takes}") from None
+        raise ValueError(f"schedule: got {name} with {', '.join(map(str, args))}, takes {takes}") from None
 
 
 @dataclass(frozen=True)
@@ -232,8 +216,7 @@ class LinearBeta(Schedule):
 
     Args:
         beta_min, beta_max: rates at t = 0 and t = 1, 0 ≤ beta_min ≤ beta_max.
-        lo: noisy end; by default where t = 1, about −10.05.
-        hi: clean end (t = 0 itself would be λ = ∞).
+        lo, hi: noisy end, by default where t = 1, about −10.05; clean end (t = 0 itself would be λ = ∞).
 
     Source: Ho et al. 2020, §4; Song et al. 2021, app. C.
     """
