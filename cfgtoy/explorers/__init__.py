@@ -1,8 +1,11 @@
 """What a reader plays with: widgets that are alive in JupyterLab and in the book's static pages."""
 
+import sys
+
 from .._extras import needs
 
 with needs("explorers"):
+    from . import _exact
     from ._exact import (
         FieldExplorer,
         ForwardExplorer,
@@ -31,3 +34,7 @@ __all__ = [
     "WeightExplorer",
     "frames",
 ]
+
+# they had a file each, and can be imported from there
+for _file in ("field", "forward", "particle", "sampling", "temperature", "tradeoff"):
+    sys.modules[f"{__name__}.{_file}"] = _exact

@@ -6,7 +6,7 @@
 //   student.want({ w: 1, y: [3, 3, 8], seeds: [0, 1, 0] });   // a class and a noise for each picture
 //   student.shown.paths[0].at(-1).x                            // its numbers so far, channels × height × width
 //
-// about: what `cfgtoy.explorers._students.about` says in Python. The network comes with the first wish, never before.
+// about: what `cfgtoy.explorers._networks.student_about` says in Python. The network comes with the first wish, never before.
 
 import { fillNormal } from "../random.mjs";
 import { BY } from "./answers.mjs";

@@ -7,7 +7,7 @@ import { Student } from "./student.mjs";
 const MOST = 2; // workers: each holds the weights, 65 MB in single precision
 
 export class Teacher extends Student {
-  /** about: what `cfgtoy.explorers._teachers.about` says in Python. */
+  /** about: what `cfgtoy.explorers._networks.teacher_about` says in Python. */
   constructor(model, about, change) {
     super(model, about, change);
     Object.assign(this, { most: MOST, how: { rule: "classifier-free", aside: true } });
