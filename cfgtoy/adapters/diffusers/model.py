@@ -75,7 +75,8 @@ class DenoiserModel(ModelMixin, ConfigMixin):
         """Write ``config.json`` and the weights. ``ValueError``: the denoiser is not one of this package's networks."""
         if not self._rebuildable:
             got = f"{type(self._denoiser).__name__}, which has no file to go to"
-            raise ValueError(f"denoiser: got {got}, takes a NetDenoiser around a network of cfgtoy.nets")
+            takes = "a NetDenoiser around a network of cfgtoy.nets"
+            raise ValueError(f"denoiser: got {got}; save_pretrained takes {takes}")
         super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
 
 
