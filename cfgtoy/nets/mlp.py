@@ -51,12 +51,18 @@ class MLP(nn.Module):
     Args:
         dim, num_classes: dimension of a point, and number of classes without ∅.
         width, depth, frequencies: hidden units, residual layers, and sines of λ.
+
+    Attributes:
+        args: the arguments that make another network like this one.
     """
 
     def __init__(
         self, dim: int = 2, num_classes: int = 3, width: int = 96, depth: int = 3, frequencies: int = 8
     ) -> None:
         super().__init__()
+        self.args = {
+            "dim": dim, "num_classes": num_classes, "width": width, "depth": depth, "frequencies": frequencies
+        }  # fmt: skip
         self.num_classes = num_classes
         self.trunk = _Trunk(dim, width, depth, frequencies)
         self.classes = nn.Embedding(num_classes + 1, width)
