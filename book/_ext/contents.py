@@ -28,7 +28,7 @@ def parts(book: Path) -> list[Part]:
         for inner in entry.get("sections", []):
             yield from files(inner)
 
-    contents = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf-8"))
+    contents = loaded(book / "_toc.yml")
     found = [Part("", (contents["root"],))]
     for part in contents.get("parts", [contents]):
         pages = tuple(page for entry in part["chapters"] for page in files(entry))
@@ -55,6 +55,16 @@ def cells(path: Path) -> list[dict[str, Any]]:
 def _cells(path: Path, changed: int) -> list[dict[str, Any]]:
     found = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return [{**cell, "source": "".join(cell["source"])} for cell in found]
+
+
+def loaded(path: Path) -> Any:
+    """What a YAML file says, read once: leave it as it is."""
+    return _loaded(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _loaded(path: Path, changed: int) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def title(path: Path) -> str:

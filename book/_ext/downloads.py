@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from contents import notebooks
 from plain import Names, Plain
-from pybtex.plugin import find_plugin
+from pybtex import plugin
 from pybtex.richtext import Text
 from sphinx.application import Sphinx
 
@@ -139,8 +140,8 @@ def names_of(app: Sphinx) -> Names:
 
 def references(data: Any) -> dict[str, tuple[str, str]]:
     """Key to authors and full text of every entry of a bibliography."""
-    style = find_plugin("pybtex.style.formatting", "plain")()
-    backend = find_plugin("pybtex.backends", "markdown")()
+    style = plugin.find_plugin("pybtex.style.formatting", "plain")()
+    backend = plugin.find_plugin("pybtex.backends", "markdown")()
     found = {}
     for entry in style.format_entries(data.entries.values()):
         people = data.entries[entry.key].persons.get("author", [])
@@ -196,6 +197,8 @@ def button(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    # pybtex looks for its plug-ins in all that is installed, some times for each reference: once is enough
+    plugin.entry_points = cache(plugin.entry_points)  # type: ignore[attr-defined]
     app.connect("html-page-context", button, priority=900)
     app.connect("build-finished", write)
     return {"parallel_read_safe": True}

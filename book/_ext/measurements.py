@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from contents import cells, notebooks, title
+from contents import cells, loaded, notebooks, title
 
 from cfgtoy.ledger import MIME
 
@@ -56,9 +55,8 @@ class Group:
 
 def groups(book: Path) -> list[Group]:
     """The claims of ``claims.yml``."""
-    loaded = yaml.safe_load((book / "claims.yml").read_text(encoding="utf-8"))
     found = []
-    for letter, group in loaded.items():
+    for letter, group in loaded(book / "claims.yml").items():
         claims, by = group["claims"], group.get("by", {})
         if unknown := set(by) - set(claims):
             raise ValueError(
