@@ -16,6 +16,7 @@ import torch
 from cfgtoy.explorers import StaticWidget, _weights
 from cfgtoy.explorers._bundle import modules
 from cfgtoy.explorers._exact import JS
+from tests.explorers import small as networks
 from tests.waiting import PATIENCE, settle
 
 # The book's colours, as its theme names them, and JupyterLab's absence.
@@ -101,6 +102,21 @@ def core(browser: Any) -> Core:
         browser.new_page(),
         {part.key: part.script for path in sorted(JS.rglob("*.mjs")) for part in modules(path)},
     )
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ``data/`` whose networks are small."""
+    folder = tmp_path_factory.mktemp("data")
+    networks.write(folder)
+    return folder
+
+
+@pytest.fixture
+def small(small_folder: Path) -> Iterator[None]:
+    """Small networks in the place of the shipped ones, in the page and in Python."""
+    with networks.used(small_folder):
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The photographs' explorer in a static page from disk: what the student draws there is what Python draws."""
+"""The photographs' explorer in a static page from disk: what the student draws there is what Python draws.
+
+How a page behaves is asked of small networks, ``small``; what the shipped ones draw, and what they cost, of those.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ import torch
 from cfgtoy import artifacts, guidance, samplers
 from cfgtoy.explorers import PhotosExplorer, _networks, _noise, _weights
 from cfgtoy.explorers.photos import STUDENT, TEACHER
+from tests.explorers import small as networks
 from tests.serving import served
 from tests.waiting import eventually, resize, settle
 
@@ -28,11 +32,17 @@ Open = Callable[..., Any]
 PIXELS = """widget => [...widget.querySelectorAll('.cx-pictures canvas')].map((c) => {
   const copy = new OffscreenCanvas(32, 32).getContext("2d", { willReadFrequently: true });
   copy.drawImage(c, 0, 0);
-  return [...copy.getImageData(0, 0, 32, 32).data].filter((_, i) => i % 4 < 3);
+  return btoa(String.fromCharCode(...copy.getImageData(0, 0, 32, 32).data));
 })"""
 DONE = ".cx-stage[aria-busy=false]"
 HERE = "in this page"
 W = "guidance weight w, exact value"
+
+
+def colours(texts: list[str]) -> np.ndarray:
+    """What PIXELS found, (n, 32, 32, 3) in 0 … 255."""
+    pixels = np.frombuffer(b"".join(map(base64.b64decode, texts)), np.uint8)
+    return pixels.reshape(-1, 32, 32, 4)[..., :3].astype(float)
 
 
 def pictures(page: Any, here: bool = True) -> np.ndarray:
@@ -40,12 +50,16 @@ def pictures(page: Any, here: bool = True) -> np.ndarray:
     if here:
         page.locator("td", has_text=HERE).wait_for()
     page.locator(DONE).wait_for()
-    return np.array(page.locator(".cfgtoy-widget").evaluate(PIXELS), float).reshape(-1, 32, 32, 3)
+    return colours(page.locator(".cfgtoy-widget").evaluate(PIXELS))
+
+
+def truth(**settings: Any) -> np.ndarray:
+    """What Python draws, in the same colours; several tests ask for the same sheet of the same networks."""
+    return _truth(artifacts.data_folder(), **settings)
 
 
 @functools.cache
-def truth(**settings: Any) -> np.ndarray:
-    """What Python draws, in the same colours; several tests ask for the same sheet."""
+def _truth(_: Path, **settings: Any) -> np.ndarray:
     *_, (_, _, x) = _networks.student_path(STUDENT, **wish(**settings))
     return ((x.permute(0, 2, 3, 1) + 1) * 127.5).clamp(0, 255).numpy()
 
@@ -75,9 +89,28 @@ def draw(page: Any) -> None:
     page.get_by_role("button", name="Draw these here").click()
 
 
+def drawn_once() -> PhotosExplorer:
+    """An explorer whose still picture, the same on each page that shows it, is made once."""
+    made = PhotosExplorer()
+    made.still = functools.cache(made.still)  # type: ignore[method-assign]
+    return made
+
+
 @pytest.fixture(scope="module")
-def explorer() -> PhotosExplorer:
-    return PhotosExplorer()
+def small_explorer(small_folder: Path) -> PhotosExplorer:
+    with networks.used(small_folder):
+        return drawn_once()
+
+
+@pytest.fixture
+def explorer(small: None, small_explorer: PhotosExplorer) -> PhotosExplorer:
+    """With small networks."""
+    return small_explorer
+
+
+@pytest.fixture(scope="module")
+def shipped() -> PhotosExplorer:
+    return drawn_once()
 
 
 # -- what it shows -----------------------------------------------------------------------------------------
@@ -103,6 +136,17 @@ def test_pictures_are_those_of_python(open_page: Open, explorer: PhotosExplorer)
     fill(page, W, "9")
     assert off(pictures(page), w=4.0, seed=1, y=7) < 1
     assert "learned w from 0 to 4" in status(page)
+
+
+@browsing
+def test_pictures_of_the_shipped_student(open_page: Open, shipped: PhotosExplorer) -> None:
+    """Beforehand, here, and at another w."""
+    page = open_page(shipped)
+    assert off(pictures(page, here=False)) < 1
+    draw(page)
+    assert off(pictures(page)) < 1
+    fill(page, W, "3.5")
+    assert off(pictures(page), w=3.5) < 1
 
 
 @browsing
@@ -132,6 +176,7 @@ def test_sketch_first_then_sharper(site: Any, explorer: PhotosExplorer) -> None:
 
 
 @browsing
+@pytest.mark.usefixtures("small")
 def test_path_of_a_picture_by_keyboard(open_page: Open, explorer: PhotosExplorer) -> None:
     page = open_page(PhotosExplorer(w=2.0))
     ship = page.get_by_role("button", name="ship, noise 1: show its path")
@@ -140,9 +185,7 @@ def test_path_of_a_picture_by_keyboard(open_page: Open, explorer: PhotosExplorer
     assert ship.get_attribute("aria-pressed") == "true"
     strip = page.get_by_role("img", name="Estimates of the picture of class ship")
     strip.wait_for()
-    shown = np.array(strip.evaluate(PIXELS.replace(".cx-pictures canvas", "canvas")), float).reshape(
-        4, 32, 32, 3
-    )
+    shown = colours(strip.evaluate(PIXELS.replace(".cx-pictures canvas", "canvas")))
     how = {"w": 2.0, "y": [8], "seeds": [0]}
     for ours, (_, _, x) in zip(shown, _networks.student_path(STUDENT, **how), strict=True):
         assert np.abs(ours - ((x[0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()).mean() < 1
@@ -162,6 +205,7 @@ def test_path_of_a_picture_by_keyboard(open_page: Open, explorer: PhotosExplorer
 
 
 @browsing
+@pytest.mark.usefixtures("small")
 def test_link_carries_the_setting(open_page: Open) -> None:
     page = open_page(PhotosExplorer())
     fill(page, W, "2.5")
@@ -188,6 +232,7 @@ def test_saved_picture(open_page: Open, explorer: PhotosExplorer) -> None:
 
 
 @browsing
+@pytest.mark.usefixtures("small")
 def test_every_control_is_labelled_and_axe_finds_nothing(open_page: Open) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = open_page(PhotosExplorer(pick=4))
@@ -237,32 +282,59 @@ def test_weights_come_when_they_are_asked_for(site: Any, explorer: PhotosExplore
         assert all(url.startswith(("file:", "blob:", "data:")) for url in asked)
 
 
+# In a worker, before its code: a run waits after its first sharpened picture until it is given up, or all are let go.
+HELD = """{
+  const pictures = new Map(), told = new Map(), gone = new Set(), held = [], { postMessage } = MessagePort.prototype;
+  let running = null;
+  addEventListener("message", ({ data: { run, cancel, y } }) => {
+    if (run) pictures.set(run, y.length);
+    if (cancel === undefined) return;
+    gone.add(cancel);
+    held.splice(0).forEach((go) => go());
+  });
+  const tell = self.postMessage;
+  self.postMessage = (message) => {
+    if ("step" in message) told.set(running = message.id, (told.get(message.id) ?? 0) + 1);
+    tell.call(self, message);
+  };
+  MessagePort.prototype.postMessage = function (message) { // to itself, before it asks the network
+    const go = () => postMessage.call(this, message), first = !(told.get(running) > pictures.get(running));
+    first || gone.has(running) || gone.has(0) ? go() : held.push(go);
+  };
+}"""
+LET_GO = """
+const Held = Worker, all = [];
+globalThis.letGo = () => all.forEach((worker) => worker.postMessage({ cancel: 0 }));
+globalThis.Worker = class extends Held { constructor(...args) { super(...args); all.push(this); } };
+"""
+
+
 @browsing
 def test_moving_w_cancels_what_runs(site: Any, explorer: PhotosExplorer) -> None:
     """w moves on when a first picture has been sharpened: what runs is given up, and the last one's pictures stay."""
-    note = """
+    note = f"""{LET_GO}
     globalThis.sent = [];
     const post = Worker.prototype.postMessage;
-    Worker.prototype.postMessage = function (message, ...rest) {
-      if (message.run) sent.push({ run: message.run, w: message.w });
-      if (message.cancel) sent.push({ cancel: message.cancel });
+    Worker.prototype.postMessage = function (message, ...rest) {{
+      if (message.run) sent.push({{ run: message.run, w: message.w }});
+      if (message.cancel) sent.push({{ cancel: message.cancel }});
       return post.call(this, message, ...rest);
-    };
+    }};
     const Plain2 = Worker;
-    globalThis.Worker = class extends Plain2 {
-      constructor(...args) {
+    globalThis.Worker = class extends Plain2 {{
+      constructor(...args) {{
         super(...args);
-        this.addEventListener("message", ({ data }) => { if (data.step === 1) globalThis.moveOn?.(); });
-      }
-    };"""
-    with site(explorer, page_script=note) as page:
+        this.addEventListener("message", ({{ data }}) => {{ if (data.step === 1) globalThis.moveOn?.(); }});
+      }}
+    }};"""
+    with site(explorer, page_script=note, worker=HELD) as page:
         page.evaluate(
             """() => {
               const slider = document.querySelector("input[type=range][id$='-w']");
-              let moves = 0;
-              globalThis.moveOn = () => {
+                      globalThis.moveOn = () => {
                 const { w } = sent.findLast((message) => message.run), next = w + 0.5;
-                if (Number(slider.value) !== w || next > 3) return;
+                if (next > 3) return letGo();
+                if (Number(slider.value) !== w) return;
                 slider.value = next;
                 slider.dispatchEvent(new Event("input", { bubbles: true }));
               };
@@ -282,6 +354,7 @@ def test_moving_w_cancels_what_runs(site: Any, explorer: PhotosExplorer) -> None
 
 @browsing
 def test_reduced_motion_shows_whole_sheets_only(site: Any, explorer: PhotosExplorer) -> None:
+    """Sketches, where motion is welcome, are seen while what follows them is held."""
     watch = """
     globalThis.looks = new Set();
     const put = CanvasRenderingContext2D.prototype.putImageData;
@@ -290,11 +363,22 @@ def test_reduced_motion_shows_whole_sheets_only(site: Any, explorer: PhotosExplo
       if (name?.startsWith("truck, noise 2")) looks.add(image.data.join());
       return put.call(this, image, ...args);
     };
+    globalThis.sketches = 0;
+    const Heard = Worker;
+    globalThis.Worker = class extends Heard {
+      constructor(...args) {
+        super(...args);
+        this.addEventListener("message", ({ data }) => { sketches += data.step === 0; });
+      }
+    };
     """
     counts = {}
     for motion in ("reduce", "no-preference"):
-        with site(explorer, page_script=watch, reduced_motion=motion) as page:
+        with site(explorer, page_script=LET_GO + watch, worker=HELD, reduced_motion=motion) as page:
             fill(page, W, "3")
+            page.wait_for_function("sketches === 20")
+            settle(page)
+            page.evaluate("letGo()")
             pictures(page)
             counts[motion] = page.evaluate("looks.size")
     assert counts["reduce"] == 2  # as drawn beforehand, and at w = 3
@@ -302,9 +386,9 @@ def test_reduced_motion_shows_whole_sheets_only(site: Any, explorer: PhotosExplo
 
 
 @browsing
-def test_the_page_answers_while_it_draws(browser: Any, site: Any, explorer: PhotosExplorer) -> None:
+def test_the_page_answers_while_it_draws(browser: Any, site: Any, shipped: PhotosExplorer) -> None:
     """No task of the main thread computes for 50 ms, from loading to the last picture, on a busy machine either."""
-    with site(explorer) as page:
+    with site(shipped) as page:
         settle(page)
         browser.start_tracing(page=page, categories=["disabled-by-default-devtools.timeline", "__metadata"])
         draw(page)
@@ -470,13 +554,12 @@ def test_the_teacher_on_demand(browser: Any, site: Any) -> None:
         page.get_by_role("img", name="The same by the teacher: class frog").wait_for()
         page.locator(DONE).wait_for()
         strip = page.get_by_role("img", name="The same by the teacher: class frog")
-        shown = np.array(strip.evaluate(PIXELS.replace(".cx-pictures canvas", "canvas")), float)
+        shown = colours(strip.evaluate(PIXELS.replace(".cx-pictures canvas", "canvas")))
         words = page.locator(".cx-path .cx-plot canvas").get_attribute("aria-label")
         sent = page.evaluate("sent")
         resize(page, 320, 900)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
     told = list(_networks.teacher_path(TEACHER, w=2.0, y=[6], seeds=[0], sampler="dpm++2m"))
-    shown = shown.reshape(-1, 32, 32, 3)
     for ours, at in ((shown[0], 0), (shown[-1], -1)):
         x = ((told[at][1][0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
         assert np.abs(ours - x).mean() <= 2
@@ -498,12 +581,7 @@ def harm(folder: Path) -> None:
     file.write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :])
 
 
-SMALL = """
-const grow = WebAssembly.Memory.prototype.grow;
-WebAssembly.Memory.prototype.grow = function (pages) {
-  if (this.buffer.byteLength + 65536 * pages > 60e6) throw new RangeError("out");
-  return grow.call(this, pages);
-};"""
+FULL = "WebAssembly.Memory.prototype.grow = () => { throw new RangeError('out'); };"  # the student has room enough
 
 
 @browsing
@@ -512,14 +590,14 @@ WebAssembly.Memory.prototype.grow = function (pages) {
     [
         ({"spoil": harm}, "its weights are damaged, their SHA-256 is not the one that was noted"),
         ({"spoil": lambda to: (to / _weights.entry(TEACHER)["files"][1]).unlink()}, "not where this page looks"),
-        ({"worker": SMALL}, "this device has not enough memory for the network"),
+        ({"worker": FULL}, "this device has not enough memory for the network"),
     ],
     ids=["damaged", "missing", "memory"],
 )  # fmt: skip
 def test_the_student_stays_where_the_teacher_does_not_come(
-    site: Any, how: dict[str, Any], words: str
+    site: Any, explorer: PhotosExplorer, how: dict[str, Any], words: str
 ) -> None:
-    with site(PhotosExplorer(), **how) as page:
+    with site(explorer, **how) as page:
         bring(page)
         page.get_by_role("status").filter(has_text="The teacher did not come").wait_for()
         assert words in status(page)
@@ -547,18 +625,19 @@ def test_the_student_stays_where_the_teacher_does_not_come(
         ("sampler", "heun"),
     ],
 )
-def test_bad_values_are_named(explorer: PhotosExplorer, name: str, value: object) -> None:
+def test_bad_values_are_named(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: got .*, takes "):
         PhotosExplorer(**{name: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("y", [None, 6])
 def test_what_python_wants_drawn(y: int | None) -> None:
     assert PhotosExplorer(w=2.0, y=y, seed=3).wish() == wish(w=2.0, y=y, seed=3) | {"w": 2.0}
 
 
-def test_output_holds_no_weights_and_no_address(explorer: PhotosExplorer) -> None:
-    data, metadata = explorer._repr_mimebundle_()
+def test_output_holds_no_weights_and_no_address(shipped: PhotosExplorer) -> None:
+    data, metadata = shipped._repr_mimebundle_()
     assert metadata["image/png"]["alt"]
     fragment = re.sub(r'src="data:[^"]*"', "", data["text/html"])
     assert f'data-weights="{STUDENT} {TEACHER}"' in fragment
@@ -587,6 +666,7 @@ def test_script_fits_and_is_the_shipped_file(tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
 
 
+@pytest.mark.usefixtures("small")
 def test_images_from_the_browser_can_be_observed() -> None:
     made, seen = PhotosExplorer(), []
     assert made.images is None
@@ -597,6 +677,7 @@ def test_images_from_the_browser_can_be_observed() -> None:
     assert seen == [(20, 3, 32, 32)]
 
 
+@pytest.mark.usefixtures("small")
 def test_the_kernel_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     made, sent = PhotosExplorer(), []
     monkeypatch.setattr(made, "send", lambda content, buffers=None: sent.append((content, buffers)))
