@@ -253,8 +253,9 @@ GPUBuffer.prototype.mapAsync = function (...how) {
 """
 
 
-@pytest.fixture(scope="module")
-def explorer() -> DigitsExplorer:
+@pytest.fixture
+def explorer(small: None) -> DigitsExplorer:
+    """With small networks: what they draw on the card is asked above."""
     return DigitsExplorer(steps=6)
 
 
@@ -376,6 +377,7 @@ SHARED = """async ([key, about]) => {
 }"""
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("answer", [0, 6], ids=["stays", "goes"])
 def test_one_worker_has_the_card_and_all_share_what_it_leaves(
     browser: Any, tmp_path: Path, core: Core, answer: int
@@ -402,6 +404,7 @@ def test_one_worker_has_the_card_and_all_share_what_it_leaves(
         assert (torch.tensor(ours).reshape(x.shape) - x).abs().mean() / 2 <= SHARE
 
 
+@pytest.mark.usefixtures("small")
 def test_a_kernel_brings_the_code(open_live: Callable[..., Any]) -> None:
     """In JupyterLab no file lies beside the page."""
     made = DigitsExplorer(steps=6)
