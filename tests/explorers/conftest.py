@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,11 +87,15 @@ class Core:
 
     def run(self, script: str, **data: Any) -> Any:
         """Run the body of a function of ``m`` (the modules by name) and ``d`` (the data, tensors as typed arrays)."""
+        with tempfile.NamedTemporaryFile("w", suffix=".js") as file:  # Playwright is slow with large texts
+            file.write(f"globalThis.given = {json.dumps(packed(data))};")
+            file.flush()
+            self.page.add_script_tag(url=Path(file.name).as_uri())
         found = self.page.evaluate(
-            f"async ([keys, data]) => {{ {CROSS} const m = Object.fromEntries(Object.entries(keys).map("
+            f"async (keys) => {{ {CROSS} const m = Object.fromEntries(Object.entries(keys).map("
             f"([name, key]) => [name, globalThis.__cfgtoy[key]]));"
-            f" return packed(await ((d) => {{ {script} }})(opened(data))); }}",
-            [self.keys, packed(data)],
+            f" return packed(await ((d) => {{ {script} }})(opened(given))); }}",
+            self.keys,
         )
         return opened(found)
 
@@ -98,8 +103,10 @@ class Core:
 @pytest.fixture(scope="module")
 def core(browser: Any) -> Core:
     """The modules that every explorer is made of, as the page runs them."""
+    page = browser.new_page()
+    page.goto(Path(__file__).as_uri())  # of a file, since a blank page loads none
     return Core(
-        browser.new_page(),
+        page,
         {part.key: part.script for path in sorted(JS.rglob("*.mjs")) for part in modules(path)},
     )
 
