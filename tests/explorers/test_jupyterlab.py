@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests import waiting
+from tests.explorers import small
 from tests.lab import jupyterlab, open_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -35,11 +36,12 @@ NOTEBOOK = {
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def lab(tmp_path_factory: pytest.TempPathFactory, small_folder: Path) -> Iterator[str]:
+    """Its kernels have small networks."""
     pytest.importorskip("jupyterlab")
     folder: Path = tmp_path_factory.mktemp("lab")
     (folder / "explorers.ipynb").write_text(json.dumps(NOTEBOOK))
-    with jupyterlab(folder) as address:
+    with small.used(small_folder), jupyterlab(folder) as address:
         yield address
 
 

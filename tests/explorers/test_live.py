@@ -20,7 +20,7 @@ from cfgtoy.explorers import (
 from cfgtoy.explorers.photos import STUDENT, TEACHER
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("small")]
 
 
 def made_of(widget: Any) -> dict[str, Any]:
