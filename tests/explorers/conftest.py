@@ -126,6 +126,17 @@ def small(small_folder: Path) -> Iterator[None]:
         yield
 
 
+_STILLS: dict[Any, tuple[str, int]] = {}
+
+
+def fragment(widget: StaticWidget) -> str:
+    """``widget.static_html()``, the still image, which is soon replaced, drawn once for each state of a widget."""
+    key = type(widget), json.dumps(widget.static_state(), sort_keys=True)
+    if key not in _STILLS:
+        _STILLS[key] = widget._picture()
+    return widget._fragment(*_STILLS[key])
+
+
 @pytest.fixture
 def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Open widgets as a static page from disk; at the end, no request went out and nothing was logged."""
@@ -133,7 +144,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     def open_page(*widgets: StaticWidget, width: int = 1100, hash: str = "", **options: Any) -> Any:
         file = tmp_path / "page.html"
-        body = "\n".join(widget.static_html() for widget in widgets)
+        body = "\n".join(map(fragment, widgets))
         body = _weights.place(body, tmp_path / "networks", "networks/")
         file.write_text(
             f'<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
@@ -184,7 +195,7 @@ def site(browser: Any, tmp_path: Path) -> Any:
         **options: Any,
     ) -> Iterator[Any]:
         folder = tmp_path / "networks"
-        body = _weights.place(widget.static_html(), folder, "networks/")
+        body = _weights.place(fragment(widget), folder, "networks/")
         spoil(folder)
         (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{above}{body}')
         context = browser.new_context(viewport={"width": 1100, "height": 1000}, **options)

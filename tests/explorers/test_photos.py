@@ -89,17 +89,10 @@ def draw(page: Any) -> None:
     page.get_by_role("button", name="Draw these here").click()
 
 
-def drawn_once() -> PhotosExplorer:
-    """An explorer whose still picture, the same on each page that shows it, is made once."""
-    made = PhotosExplorer()
-    made.still = functools.cache(made.still)  # type: ignore[method-assign]
-    return made
-
-
 @pytest.fixture(scope="module")
 def small_explorer(small_folder: Path) -> PhotosExplorer:
     with networks.used(small_folder):
-        return drawn_once()
+        return PhotosExplorer()
 
 
 @pytest.fixture
@@ -110,7 +103,7 @@ def explorer(small: None, small_explorer: PhotosExplorer) -> PhotosExplorer:
 
 @pytest.fixture(scope="module")
 def shipped() -> PhotosExplorer:
-    return drawn_once()
+    return PhotosExplorer()
 
 
 # -- what it shows -----------------------------------------------------------------------------------------

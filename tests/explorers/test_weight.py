@@ -139,7 +139,7 @@ def test_student_draws_the_photographs_where_it_is_asked_to(open_page: Open) -> 
 
 @pytest.mark.browser
 def test_plays_there_and_back_once(open_page: Open) -> None:
-    page = open_page(WeightExplorer())
+    page = open_page(WeightExplorer(n=100))
     widget = page.locator(".cfgtoy-widget")
     assert widget.evaluate(W) == 0
     eventually(page, lambda: widget.evaluate(W) > 4, "it did not rise")
@@ -150,7 +150,7 @@ def test_plays_there_and_back_once(open_page: Open) -> None:
 
 @pytest.mark.browser
 def test_a_hand_on_the_slider_stops_the_play(open_page: Open) -> None:
-    page = open_page(WeightExplorer())
+    page = open_page(WeightExplorer(n=100))
     widget = page.locator(".cfgtoy-widget")
     eventually(page, lambda: widget.evaluate(W) > 0, "it did not start")
     widget.get_by_label("guidance weight w", exact=True).focus()
@@ -164,7 +164,7 @@ def test_a_hand_on_the_slider_stops_the_play(open_page: Open) -> None:
 
 @pytest.mark.browser
 def test_less_motion_stays_at_eight(open_page: Open) -> None:
-    page = open_page(WeightExplorer(), reduced_motion="reduce")
+    page = open_page(WeightExplorer(n=100), reduced_motion="reduce")
     widget = page.locator(".cfgtoy-widget")
     assert widget.evaluate(W) == 8
     widget.get_by_role("button", name="Play").click()
@@ -175,7 +175,7 @@ def test_less_motion_stays_at_eight(open_page: Open) -> None:
 @pytest.mark.browser
 def test_fits_a_phone_and_axe_finds_nothing(open_page: Open) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    page = open_page(WeightExplorer(), width=390, reduced_motion="reduce")
+    page = open_page(WeightExplorer(n=100), width=390, reduced_motion="reduce")
     page.locator("summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for theme in ("light", "dark"):
@@ -187,7 +187,7 @@ def test_fits_a_phone_and_axe_finds_nothing(open_page: Open) -> None:
 
 @pytest.mark.browser
 def test_curve_grows_with_the_window(open_page: Open) -> None:
-    page = open_page(WeightExplorer(w=0.0), width=320, reduced_motion="reduce")
+    page = open_page(WeightExplorer(w=0.0, n=100), width=320, reduced_motion="reduce")
     chart = page.locator(".cx-panel .cx-plot")
     room = "chart => chart.parentElement.clientWidth - chart.clientWidth"
     for width in (320, 390, 320):
