@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # which optimizers import at their first step, in seconds
 from torch import Generator, Tensor, nn
 
 from cfgtoy.datasets.images import ImageData
