@@ -28,12 +28,14 @@ const fitFormulas = () => {
 
 window.addEventListener("load", () => {
   window.MathJax?.startup?.promise?.then(() => {
+    const article = document.querySelector("article");
+    let width = article.clientWidth;
     fitFormulas();
-    let width = innerWidth;
-    window.addEventListener("resize", () => {
-      if (innerWidth !== width) fitFormulas();
-      width = innerWidth;
-    });
+    // The column's width and not the window's: after that one is new, a sidebar still slides in or out.
+    new ResizeObserver(() => {
+      if (article.clientWidth !== width) requestAnimationFrame(fitFormulas);
+      width = article.clientWidth;
+    }).observe(article);
     document.addEventListener("click", () => requestAnimationFrame(fitFormulas)); // a fold may have opened
   });
 });
