@@ -10,7 +10,19 @@ if TYPE_CHECKING:
 
 PLAIN = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
-# axe keeps a colour's numbers in weak maps, and reads a colour's text anew for each word: half of its time.
+# axe looks what it remembers up in lists, from their start: here each list, which only grows, has an index.
+PLACED = "if(!a(e))return l.apply(this,arguments);", "return placeOf(this,e);"
+# Of what lies over what it draws a map, with all the boxes in which letters of formulas stand: they have no ground.
+UNDER = "SHOW_ELEMENT,null,", "SHOW_ELEMENT,({localName})=>/^mjx-(math|assistive)/.test(localName)?2:1,"
+INDEX = """
+const index = Symbol();
+const placeOf = (list, one) => {
+  const places = (list[index] ??= new Map());
+  for (let at = places.size; at < list.length; at++) places.set(list[at], at);
+  return places.get(one) ?? -1;
+};
+"""
+# It keeps a colour's numbers in weak maps, and reads a colour's text anew for each word: half of its time.
 # Here they are properties, and a text is read once.
 WEAK = """
 class WeakMap {
@@ -31,7 +43,43 @@ colour.parseString = function (text) {
   return Object.assign(this, known.get(text));
 };
 """
-AXE = f"{{{WEAK}{PLAIN}{READ_ONCE}}}"
+# It asks of every element, by a long way, whether it has letters to judge, and of every letter what lies under it.
+# Here what has no text of its own is left at once; and where a text is found readable, so are those like it in kind and
+# look, in all that they stand in too. What is unreadable, cannot be told or floats over the page is judged each time.
+ALIKE = """
+const LOOK = ["color", "webkitTextFillColor", "backgroundColor", "backgroundImage", "opacity", "textShadow", "filter",
+  "mixBlendMode", "fontSize", "fontWeight", "position"];
+const looks = new Map(), numbers = new Map(), readable = new Map();
+const look = (element) => {
+  if (!element) return 0;
+  if (!looks.has(element)) {
+    const style = getComputedStyle(element), alone = /absolute|fixed|sticky/.test(style.position) ? looks.size : "";
+    const kind = [look(element.parentElement), element.localName, element.getAttribute("class"), alone];
+    const own = [...kind, ...LOOK.map((part) => style[part])].join();
+    if (!numbers.has(own)) numbers.set(own, numbers.size + 1);
+    looks.set(element, numbers.get(own));
+  }
+  return looks.get(element);
+};
+const rule = axe._audit.rules.find(({ id }) => id === "color-contrast"), { matches } = rule;
+rule.matches = function (element, node) {
+  const writes = node.children.some(({ props }) => props.nodeName === "#text" && props.nodeValue.trim());
+  return (writes || /^(input|select|textarea)$/.test(node.props.nodeName)) && matches.apply(this, arguments);
+};
+const check = axe._audit.checks["color-contrast"], { evaluate } = check;
+check.evaluate = function (element) {
+  const own = look(element);
+  if (readable.has(own)) return this.data(readable.get(own)), true;
+  let found;
+  const data = (value) => this.data((found = value));
+  const result = evaluate.apply({ ...this, data, relatedNodes: this.relatedNodes }, arguments);
+  if (result) readable.set(own, found);
+  return result;
+};
+const { run } = axe;
+axe.run = (...asked) => ([looks, numbers, readable].forEach((known) => known.clear()), run(...asked));
+"""
+AXE = f"{{{INDEX}{WEAK}{PLAIN.replace(*PLACED).replace(*UNDER)}{READ_ONCE}{ALIKE}}}"
 
 # a theme changes colours alone
 COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}

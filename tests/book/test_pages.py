@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, Response
+from playwright.sync_api import Browser, Page, Request
 
 from tests.book.axe import AXE, COLOURS, serious
 from tests.book.support import BOOK, chapter_paths, page_names, parsed
@@ -51,20 +52,20 @@ class Visit:
 
 
 @pytest.fixture(scope="module", params=page_names())
-def visit(request: pytest.FixtureRequest, browser: Browser, site: str) -> Iterator[Visit]:
-    """The page as it opens on a wide screen; the tests below take it on, in this order."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+def visit(request: pytest.FixtureRequest, browser: Browser, html: Path) -> Iterator[Visit]:
+    """The page as it opens from disk on a phone; the tests below take it on, in this order."""
+    context = browser.new_context(
+        viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True, color_scheme="light"
+    )
     context.set_default_timeout(1000 * PATIENCE)
     seen = Visit(request.param, context.new_page())
 
-    def weigh(response: Response) -> None:
-        if response.status >= 400:
-            seen.trouble.append(f"{response.status}: {response.url}")
-        elif response.url.startswith(site) and response.ok:
-            seen.weights[response.url.removeprefix(site)] = len(response.body())
-
     def asked(request: Request) -> None:
-        if not request.url.startswith((site, "data:", "blob:")):
+        parts = urlsplit(request.url)
+        path = Path(unquote(parts.path))
+        if parts.scheme == "file" and path.is_relative_to(html):
+            seen.weights[path.relative_to(html).as_posix()] = path.stat().st_size if path.is_file() else 0
+        elif parts.scheme not in ("data", "blob"):
             seen.trouble.append(f"external: {request.url}")
 
     page = seen.page
@@ -72,8 +73,7 @@ def visit(request: pytest.FixtureRequest, browser: Browser, site: str) -> Iterat
     page.on("pageerror", lambda e: seen.trouble.append(f"error: {e}"))
     page.on("requestfailed", lambda r: seen.trouble.append(f"failed: {r.url}"))
     page.on("request", asked)
-    page.on("response", weigh)
-    page.goto(f"{site}/{seen.name}.html")
+    page.goto((html / f"{seen.name}.html").as_uri())
     settle(page)
     yield seen
     context.close()
@@ -82,13 +82,13 @@ def visit(request: pytest.FixtureRequest, browser: Browser, site: str) -> Iterat
 def test_page_is_light(visit: Visit) -> None:
     """The page's own files are within its limit, and so are the files that all pages share."""
     own = {
-        url: size
-        for url, size in visit.weights.items()
-        if not url.startswith("/_static/") or "/widgets/" in url
+        name: size
+        for name, size in visit.weights.items()
+        if not name.startswith("_static/") or "/widgets/" in name
     }
     shared = sum(visit.weights.values()) - sum(own.values())
     limit = OWN_LIMIT if visit.name.startswith("images/") else LIGHT_LIMIT
-    assert f"/{visit.name}.html" in own
+    assert f"{visit.name}.html" in own
     assert sum(own.values()) <= limit, sorted(own.items(), key=lambda item: -item[1])[:5]
     assert 0 < shared <= SHARED_LIMIT
 
@@ -101,24 +101,41 @@ def test_formulas_are_set(visit: Visit) -> None:
     assert not page.locator(f"mjx-merror, [data-mjx-error], {unknown}").all_inner_texts()
 
 
-def test_formulas_fit_a_wide_screen(visit: Visit) -> None:
-    assert not [f for f in visit.page.evaluate(FORMULAS) if f["wide"] and f["display"]]
-
-
 def test_formulas_fit_a_phone(visit: Visit) -> None:
     """Each is whole there, or it scrolls in a box of its own."""
-    page = visit.page
-    resize(page, 390, 844)
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    found = page.evaluate(FORMULAS)
+    found = visit.page.evaluate(FORMULAS)
     assert not [f for f in found if f["wide"] and f["display"] and not (f["scrolls"] and f["focus"])]
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_phone_does_not_scroll_sideways(visit: Visit) -> None:
     """On a narrow screen nothing is wider than the page."""
-    resize(visit.page, 375, 740)
+    assert visit.page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [375, 375]
     assert not visit.page.evaluate(WIDE)
+
+
+def test_page_runs_by_touch(visit: Visit) -> None:
+    """Its widgets start, and a tap moves a chapter's first slider."""
+    page = visit.page
+    assert page.locator(".cfgtoy-widget").count() == page.locator(".cfgtoy-widget[data-ready=true]").count()
+    if (BOOK / f"{visit.name}.ipynb") in chapter_paths():
+        page.wait_for_function("() => !document.querySelector('.cfgtoy-widget [aria-busy=true]')")
+        slider = page.locator(".cfgtoy-widget input[type=range]").first
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        assert box is not None
+        values = []
+        for share in (0.08, 0.92):
+            page.touchscreen.tap(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+            settle(page)
+            values.append(slider.input_value())
+        assert float(values[0]) < float(values[1])
+
+
+def test_formulas_fit_a_wide_screen(visit: Visit) -> None:
+    """Where the sidebars slide in only after the window is wide."""
+    resize(visit.page, 1280, 900)
+    settle(visit.page)
+    assert not [f for f in visit.page.evaluate(FORMULAS) if f["wide"] and f["display"]]
 
 
 def test_page_is_clean(visit: Visit) -> None:
@@ -128,7 +145,6 @@ def test_page_is_clean(visit: Visit) -> None:
 
 def test_axe_finds_nothing_serious(visit: Visit) -> None:
     """By all its rules in light mode, by those of colours in dark."""
-    resize(visit.page, 1280, 900)
     visit.page.add_script_tag(content=AXE)  # which asks for styles where there are none: after the test above
     for theme, rules in (("light", {}), ("dark", COLOURS)):
         visit.page.emulate_media(color_scheme=theme)
@@ -146,32 +162,6 @@ def test_the_board_of_rules_fits_a_laptop(page: Page, site: str, width: int) -> 
     box = page.locator("table.board").locator("xpath=..")
     inside, seen = box.evaluate("box => [box.scrollWidth, box.clientWidth]")
     assert 600 < inside <= seen
-
-
-def test_page_runs_from_disk_by_touch(browser: Browser, html: Path, page_name: str) -> None:
-    """Opened as a file on a phone, its widgets start, a tap moves a chapter's first slider, and nothing fails."""
-    context = browser.new_context(viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
-    context.set_default_timeout(1000 * PATIENCE)
-    page, trouble = context.new_page(), []
-    page.on("pageerror", lambda e: trouble.append(str(e)))
-    page.on("requestfailed", lambda r: trouble.append(r.url))
-    page.goto((html / f"{page_name}.html").as_uri())
-    settle(page)
-    assert page.locator(".cfgtoy-widget").count() == page.locator(".cfgtoy-widget[data-ready=true]").count()
-    if (BOOK / f"{page_name}.ipynb") in chapter_paths():
-        page.wait_for_function("() => !document.querySelector('.cfgtoy-widget [aria-busy=true]')")
-        slider = page.locator(".cfgtoy-widget input[type=range]").first
-        slider.scroll_into_view_if_needed()
-        box = slider.bounding_box()
-        assert box is not None
-        values = []
-        for share in (0.08, 0.92):
-            page.touchscreen.tap(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
-            settle(page)
-            values.append(slider.input_value())
-        assert float(values[0]) < float(values[1])
-    assert not trouble
-    context.close()
 
 
 def test_images_are_described(html: Path, page_name: str) -> None:
