@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from playwright.sync_api import Page, expect
 
 from cfgtoy.exercises import Check
 from tests.book.support import BOOK, ROOT, parsed
+from tests.forked import module
 
 CHECKS = {
     "number": Check(36.5, rtol=0.02, hints=[(73, "half of it.")], hint="Count.", right="Well done."),
@@ -89,8 +88,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     (folder / "conf.py").write_text(CONF, encoding="utf-8")
     nbformat.write(notebook(), folder / "index.ipynb")
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", str(folder), str(folder / "html")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = module("sphinx", "-W", "-q", str(folder), str(folder / "html"), cwd=ROOT)
     assert done.returncode == 0, done.stderr[-4000:]
     return folder / "html" / "index.html"
 
