@@ -43,43 +43,15 @@ colour.parseString = function (text) {
   return Object.assign(this, known.get(text));
 };
 """
-# It asks of every element, by a long way, whether it has letters to judge, and of every letter what lies under it.
-# Here what has no text of its own is left at once; and where a text is found readable, so are those like it in kind and
-# look, in all that they stand in too. What is unreadable, cannot be told or floats over the page is judged each time.
-ALIKE = """
-const LOOK = ["color", "webkitTextFillColor", "backgroundColor", "backgroundImage", "opacity", "textShadow", "filter",
-  "mixBlendMode", "fontSize", "fontWeight", "position"];
-const looks = new Map(), numbers = new Map(), readable = new Map();
-const look = (element) => {
-  if (!element) return 0;
-  if (!looks.has(element)) {
-    const style = getComputedStyle(element), alone = /absolute|fixed|sticky/.test(style.position) ? looks.size : "";
-    const kind = [look(element.parentElement), element.localName, element.getAttribute("class"), alone];
-    const own = [...kind, ...LOOK.map((part) => style[part])].join();
-    if (!numbers.has(own)) numbers.set(own, numbers.size + 1);
-    looks.set(element, numbers.get(own));
-  }
-  return looks.get(element);
-};
+# It asks of every element, by a long way, whether it has letters to judge: what has no text of its own is left at once.
+TEXT = """
 const rule = axe._audit.rules.find(({ id }) => id === "color-contrast"), { matches } = rule;
 rule.matches = function (element, node) {
   const writes = node.children.some(({ props }) => props.nodeName === "#text" && props.nodeValue.trim());
   return (writes || /^(input|select|textarea)$/.test(node.props.nodeName)) && matches.apply(this, arguments);
 };
-const check = axe._audit.checks["color-contrast"], { evaluate } = check;
-check.evaluate = function (element) {
-  const own = look(element);
-  if (readable.has(own)) return this.data(readable.get(own)), true;
-  let found;
-  const data = (value) => this.data((found = value));
-  const result = evaluate.apply({ ...this, data, relatedNodes: this.relatedNodes }, arguments);
-  if (result) readable.set(own, found);
-  return result;
-};
-const { run } = axe;
-axe.run = (...asked) => ([looks, numbers, readable].forEach((known) => known.clear()), run(...asked));
 """
-AXE = f"{{{INDEX}{WEAK}{PLAIN.replace(*PLACED).replace(*UNDER)}{READ_ONCE}{ALIKE}}}"
+AXE = f"{{{INDEX}{WEAK}{PLAIN.replace(*PLACED).replace(*UNDER)}{READ_ONCE}{TEXT}}}"
 
 # a theme changes colours alone
 COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}

@@ -109,15 +109,20 @@ def shipped() -> PhotosExplorer:
 # -- what it shows -----------------------------------------------------------------------------------------
 
 
-@browsing
-def test_pictures_are_those_of_python(open_page: Open, explorer: PhotosExplorer) -> None:
-    """Beforehand, here, and after each control was moved: within 2 of 255 on average, in truth within rounding."""
-    page = open_page(explorer)
+def first_three(page: Any) -> None:
+    """Beforehand, here, and at another w."""
     assert off(pictures(page, here=False)) < 1
     draw(page)
     assert off(pictures(page)) < 1
     fill(page, W, "3.5")
     assert off(pictures(page), w=3.5) < 1
+
+
+@browsing
+def test_pictures_are_those_of_python(open_page: Open, explorer: PhotosExplorer) -> None:
+    """Beforehand, here, and after each control was moved: within 2 of 255 on average, in truth within rounding."""
+    page = open_page(explorer)
+    first_three(page)
     page.get_by_role("button", name="New noise").click()
     assert off(pictures(page), w=3.5, seed=1) < 1
     page.get_by_label("class", exact=True).select_option(label="horse, twenty noises")
@@ -133,13 +138,7 @@ def test_pictures_are_those_of_python(open_page: Open, explorer: PhotosExplorer)
 
 @browsing
 def test_pictures_of_the_shipped_student(open_page: Open, shipped: PhotosExplorer) -> None:
-    """Beforehand, here, and at another w."""
-    page = open_page(shipped)
-    assert off(pictures(page, here=False)) < 1
-    draw(page)
-    assert off(pictures(page)) < 1
-    fill(page, W, "3.5")
-    assert off(pictures(page), w=3.5) < 1
+    first_three(open_page(shipped))
 
 
 @browsing
@@ -324,7 +323,7 @@ def test_moving_w_cancels_what_runs(site: Any, explorer: PhotosExplorer) -> None
         page.evaluate(
             """() => {
               const slider = document.querySelector("input[type=range][id$='-w']");
-                      globalThis.moveOn = () => {
+              globalThis.moveOn = () => {
                 const { w } = sent.findLast((message) => message.run), next = w + 0.5;
                 if (next > 3) return letGo();
                 if (Number(slider.value) !== w) return;
