@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,11 @@ class Kernel:
         return None
 
     wait = poll
+
+    def send_signal(self, number: int) -> None:
+        """To a kernel that has ended meanwhile, none."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
 
 class Provisioner(LocalProvisioner):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 from concurrent.futures import CancelledError
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,3 +133,14 @@ def test_a_kernel_that_dies_is_an_error(tmp_path: Path) -> None:
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import os\nos._exit(1)")])
     with pytest.raises(DeadKernelError):
         NotebookClient(made, kernel_manager_class=tool("forked_kernels").Manager).execute()
+
+
+def test_a_kernel_that_has_ended_takes_a_signal_in_silence(tmp_path: Path) -> None:
+    """As a process does: on a busy machine one ends between the question whether it runs and the signal."""
+    argv = ["kernel", "-f", str(tmp_path / "connection.json")]
+    kernel = tool("forked_kernels").Kernel(argv, str(tmp_path), {})
+    assert kernel.poll() is None
+    for _ in range(2):
+        kernel.send_signal(signal.SIGKILL)
+        while kernel.poll() is None:
+            time.sleep(0.01)
