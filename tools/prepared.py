@@ -6,7 +6,7 @@ A cell that defines ``prepare()``, or ``prepare_more()``, which returns tensors 
 the weights that it is drawn with: ``{"cfgtoy": {"prepares": {"name": "cifar10-paths", "from": ["cifar10"]}}}``. This
 runs the chapter's code down to that cell, calls the function, writes ``cifar10-paths.safetensors`` with who made it,
 and enters it in the manifest. The chapter loads it further down, and draws a small part again to compare. All of them
-take a CPU core some two minutes; when weights change, make them anew and run the chapters (``make notebooks NB=…``).
+take a CPU core some minutes; when weights change, make them anew and run the chapters (``make notebooks NB=…``).
 """
 
 from __future__ import annotations
