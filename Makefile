@@ -47,4 +47,4 @@ $(STAMP): requirements.txt pyproject.toml
 
 clean:
 	rm -rf _build book/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -path ./.venv -prune -o -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
