@@ -46,5 +46,5 @@ $(STAMP): requirements.txt pyproject.toml
 	touch $@
 
 clean:
-	rm -rf _build book/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -path ./.venv -prune -o -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf _build book/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis __pycache__
+	find benchmarks book cfgtoy examples tests tools -name __pycache__ -prune -exec rm -rf {} +

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -128,19 +126,3 @@ def test_the_walk_is_the_one_that_the_program_takes(tmp_path: Path, monkeypatch:
     modules = ["cfgtoy." + file.removesuffix(".py").replace("/", ".") for file in files]
     for i, module in enumerate(modules):
         assert not imports(module, FILES) & set(modules[:i]), f"{module} climbs"
-
-
-@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-def test_cleaning_leaves_the_environment_whole(tmp_path: Path) -> None:
-    """Without its bytecode every program there starts anew from all of its libraries' text."""
-    folders = {name: tmp_path / name / "__pycache__" for name in (".venv/lib", "other/lib", "cfgtoy")}
-    for folder in (*folders.values(), tmp_path / "_build"):
-        folder.mkdir(parents=True)
-    makefile = f"--makefile={ROOT / 'Makefile'}"
-    subprocess.run(["make", makefile, "clean", "VENV=other"], cwd=tmp_path, check=True, capture_output=True)
-    assert {name: folder.is_dir() for name, folder in folders.items()} == {
-        ".venv/lib": True,
-        "other/lib": True,
-        "cfgtoy": False,
-    }
-    assert not (tmp_path / "_build").exists()

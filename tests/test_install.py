@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -178,3 +179,15 @@ def test_an_extra_is_enough(program: str, extras: list[str]) -> None:
     done = lean(program, *extras)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_cleaning_leaves_an_environment_whole(tmp_path: Path) -> None:
+    """Without its bytecode every program there would compile the text of all its libraries."""
+    ours = [tmp_path / folder / "__pycache__" for folder in (*FOLDERS, "cfgtoy", "examples")]
+    environments = [tmp_path / name / "lib/__pycache__" for name in (".venv", "other")]
+    for folder in (*ours, *environments):
+        folder.mkdir(parents=True)
+    subprocess.run(["make", f"--makefile={ROOT / 'Makefile'}", "clean"], cwd=tmp_path, check=True)
+    assert not any(folder.exists() for folder in ours)
+    assert all(folder.exists() for folder in environments)
